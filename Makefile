@@ -1,0 +1,47 @@
+# make book      the pages, from the outputs stored in the notebooks; no PyTorch needed
+# make test      everything that is checked, in an environment that has PyTorch
+# make execute   run the notebooks and store what they show
+# make lab       JupyterLab on the book
+
+PYTHON ?= python3
+BIN := .venv/bin
+NOTEBOOKS := $(wildcard book/*.ipynb)
+PAGES := _config.yml _toc.yml $(NOTEBOOKS) $(wildcard book/*.md book/*.bib book/_static/* book/_templates/*)
+FIRST_PAGE := _build/html/index.html
+
+.PHONY: book test execute lab clean
+
+book: $(FIRST_PAGE)
+	@echo "The book: file://$(CURDIR)/$(FIRST_PAGE)"
+
+# A page that gave a warning is not made again by the next run, so the warning would be lost: start anew after a failure.
+$(FIRST_PAGE): .venv/book.stamp $(PAGES)
+	$(BIN)/jupyter-book build . -W -n --keep-going --quiet || { rm -rf _build; exit 1; }
+	@touch $@
+
+test: .venv/full.stamp
+	$(BIN)/python -m pytest --nbval
+
+execute: .venv/full.stamp
+	$(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.store_widget_state=False \
+		--ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
+
+lab: .venv/full.stamp
+	$(BIN)/python -m jupyter lab --notebook-dir=book
+
+clean:
+	rm -rf _build .venv
+
+.venv/book.stamp: requirements-book.txt | .venv
+	$(BIN)/python -m pip install --quiet --requirement $<
+	@touch $@
+
+.venv/full.stamp: requirements.txt requirements-book.txt pyproject.toml | .venv
+	$(BIN)/python -m pip install --quiet --requirement $<
+	@touch $@ .venv/book.stamp
+
+.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "The book needs Python 3.11 or newer, and $(PYTHON) is older or missing: name one, as in make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $@ || \
+		{ rm -rf $@; echo "$(PYTHON) cannot make a virtual environment: install its venv module (on Debian, apt install python3-venv)" >&2; exit 1; }

@@ -1,0 +1,196 @@
+"""The drawings that the chapters move: SVG and HTML, made from numbers, to be given to :func:`alexnet.explore.explore`.
+
+Lines and letters take the colour of the page (``currentColor``), so that a dark page has light ones. Blue is the first
+column and orange the second, in tones that the colour-blind can tell apart.
+"""
+
+import io
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from html import escape
+from math import log2
+
+import numpy as np
+from PIL import Image
+
+FIRST, SECOND, BOTH = "#2f7fc1", "#e08a00", "#8a8f98"
+
+
+def svg(width: int, height: int, label: str, body: str) -> str:
+    """A drawing of so many units, 360 of which are a phone's width; ``label`` says what it shows to who cannot see it."""
+    return (
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}" font-size="11" fill="currentColor" '
+        f'font-family="system-ui, sans-serif">{body}</svg>'
+    )
+
+
+def facts(rows: Mapping[str, str]) -> str:
+    """A small table of names and values."""
+    return "<table>" + "".join(f'<tr><th scope="row">{escape(k)}</th><td>{escape(v)}</td></tr>' for k, v in rows.items()) + "</table>"
+
+
+def columns(shapes: Mapping[str, tuple[int, ...]], crossing: Sequence[str], chosen: str) -> str:
+    """The net of two columns, image on top, with one layer picked out.
+
+    Args:
+        shapes: layer names in order, the image first, and what a layer puts out, both columns together: (maps, height,
+            width) or (units,).
+        crossing: the layers that read both columns.
+        chosen: the layer to pick out, with the lines that lead to it.
+    """
+    names, body, y, above = list(shapes), [], 34.0, []
+    for name in names:
+        shape, middle = shapes[name], 150.0
+        single = name in (names[0], names[-1])  # the image, and the logits, are not split
+        flat = len(shape) == 1
+        half, thick = (34.0, 7.0) if flat else (5 + 0.72 * min(shape[1], 70), 3 + shape[0] / 18)
+        depth = 0 if flat else half / 2.6
+        places = [(middle, BOTH)] if single else [(middle - 62, FIRST), (middle + 62, SECOND)]
+        bright = name == chosen
+        for i, (x, colour) in enumerate(places):
+            for j, (x0, y0) in enumerate(above):
+                if single or len(above) == 1 or name in crossing or i == j:
+                    body.append(_line(x0, y0, x, y - depth, colour if bright else "currentColor", 2.5 if bright else 0.6))
+        for x, colour in places:
+            body.append(_slab(x, y, half, depth, thick, colour, 1 if bright else 0.45))
+        size = "×".join(map(str, shape[::-1])) if single or flat else f"{shape[1]}×{shape[2]}×{shape[0]}"
+        weight = "bold" if bright else "normal"
+        body.append(f'<text x="272" y="{y + 2:.0f}" font-weight="{weight}">{name}</text>')
+        body.append(f'<text x="272" y="{y + 14:.0f}" font-size="9.5">{size}</text>')
+        below = y + depth + thick
+        above = [(x, below) for x, _ in places]
+        y = below + (22 if flat else 17 + depth)
+    return svg(360, round(y) - 4, f"The layers from the image down, in two columns; {chosen} is picked out", "".join(body))
+
+
+def _line(x0: float, y0: float, x: float, y: float, colour: str, width: float) -> str:
+    return f'<line x1="{x0:.0f}" y1="{y0:.0f}" x2="{x:.0f}" y2="{y:.0f}" stroke="{colour}" stroke-width="{width}"/>'
+
+
+def _slab(x: float, y: float, half: float, depth: float, thick: float, colour: str, opacity: float) -> str:
+    """A block of maps seen from above: a diamond, as wide as the maps, as thick as they are many."""
+    top = f"{x - half:.0f},{y:.0f} {x:.0f},{y - depth:.0f} {x + half:.0f},{y:.0f} {x:.0f},{y + depth:.0f}"
+    side = (
+        f"{x - half:.0f},{y:.0f} {x:.0f},{y + depth:.0f} {x + half:.0f},{y:.0f} "
+        f"{x + half:.0f},{y + thick:.0f} {x:.0f},{y + depth + thick:.0f} {x - half:.0f},{y + thick:.0f}"
+    )
+    return (
+        f'<g fill="{colour}" stroke="{colour}" stroke-linejoin="round" opacity="{opacity}">'
+        f'<polygon points="{side}" fill-opacity="0.75"/><polygon points="{top}"/></g>'
+    )
+
+
+def field(photo: np.ndarray, start: tuple[int, int], size: int, label: str) -> str:
+    """A photograph, with the square that one unit sees; what lies outside the photograph is padding.
+
+    Args:
+        photo: (H, W, 3), uint8.
+        start: top and left corner of the square, in pixels.
+        size: its side, in pixels.
+        label: what to say to who cannot see it.
+    """
+    height, width = photo.shape[:2]
+    top, left = start
+    hole = f"M0 0H{width}V{height}H0ZM{left} {top}v{size}h{size}v-{size}Z"  # the other way round: cut out
+    body = (
+        f'<image href="{_embed(photo)}" width="{width}" height="{height}"/>'
+        f'<path d="{hole}" fill="#000" fill-opacity="0.55"/>'
+        f'<rect x="{left}" y="{top}" width="{size}" height="{size}" fill="none" stroke="{SECOND}" stroke-width="2"/>'
+    )
+    return svg(width, height, label, body)
+
+
+def _embed(photo: np.ndarray) -> str:
+    file = io.BytesIO()
+    Image.fromarray(photo).save(file, "webp", quality=80, method=6)
+    return f"data:image/webp;base64,{b64encode(file.getvalue()).decode()}"
+
+
+def windows(size: int, count: int, kernel: int, stride: int, shown: int = 5) -> str:
+    """The last windows of a convolution on a row of ``size`` pixels, and the pixels at its end.
+
+    Args:
+        size: pixels in the row.
+        count: windows that the layer takes, from the left.
+        kernel, stride: in pixels.
+        shown: how many of the windows to draw.
+    """
+    end = (count - 1) * stride + kernel  # one past the last pixel that a window covers
+    first, unit = size - 24, 9.5
+    body = []
+    for pixel in range(first, max(size, end)):
+        x, inside = 15 + (pixel - first) * unit, pixel < size
+        colour = "currentColor" if inside and pixel < end else SECOND
+        opacity = 0.25 if inside and pixel < end else 0.9
+        dash = "" if inside else ' stroke-dasharray="2 2"'
+        body.append(
+            f'<rect x="{x:.1f}" y="20" width="{unit - 1.5}" height="14" fill="{colour}" stroke="{colour}"{dash} '
+            f'fill-opacity="{opacity if inside else 0.15}" stroke-opacity="{opacity}"/>'
+        )
+    for i in range(shown):
+        n = count - shown + i
+        x = 15 + (n * stride - first) * unit
+        clip = max(x, 0)
+        width = kernel * unit - 1.5 - (clip - x)
+        over = n * stride + kernel > size
+        body.append(
+            f'<rect x="{clip:.1f}" y="{44 + i * 17}" width="{max(width, 0):.1f}" height="11" rx="2" fill="{SECOND if over else FIRST}"/>'
+            f'<text x="{clip + max(width, 0) + 4:.1f}" y="{53 + i * 17}" font-size="10">{n + 1}</text>'
+        )
+    edge = 15 + (size - first) * unit - 0.75
+    body.append(f'<line x1="{edge:.1f}" y1="4" x2="{edge:.1f}" y2="{44 + shown * 17}" stroke="currentColor" stroke-width="1.5"/>')
+    body.append(f'<text x="{edge - 4:.1f}" y="12" text-anchor="end">pixel {size}, the last</text>')
+    if end > size:
+        body.append(f'<text x="{edge + 4:.1f}" y="12" fill="currentColor">{end - size} zeros</text>')
+    return svg(360, 50 + shown * 17, f"{size} pixels: {count} windows, the last one ends at pixel {end}", "".join(body))
+
+
+def ratios(rows: Mapping[str, tuple[int, int]], unit: str) -> str:
+    """Each number beside its reference, on a scale where every mark to the right is twice as much.
+
+    Args:
+        rows: for each name the number and its reference.
+        unit: what the reference is.
+    """
+    body = []
+    for doublings in range(-5, 6):
+        x = 180 + doublings * 31
+        body.append(f'<line x1="{x}" y1="24" x2="{x}" y2="{34 + 46 * len(rows)}" stroke="currentColor" stroke-opacity="{0.9 if not doublings else 0.15}"/>')
+        if doublings % 2 == 0:
+            name = unit if doublings == 0 else f"{2**doublings}×" if doublings > 0 else f"1/{2**-doublings}"
+            body.append(f'<text x="{x}" y="16" text-anchor="middle" font-size="10">{name}</text>')
+    for i, (name, (value, reference)) in enumerate(rows.items()):
+        x = 180 + 31 * min(max(log2(value / reference), -5.6), 5.6)
+        left, width, y = min(x, 180), abs(x - 180), 34 + 46 * i
+        body.append(
+            f'<text x="6" y="{y + 8}">{name}</text><text x="354" y="{y + 8}" text-anchor="end">'
+            f'<tspan font-weight="bold">{value:,}</tspan> ({value / reference:.2f}×)</text>'
+            f'<rect x="{left:.1f}" y="{y + 14}" width="{max(width, 1.5):.1f}" height="15" rx="2" fill="{FIRST if value <= reference else SECOND}"/>'
+        )
+    label = "; ".join(f"{name}: {value:,}, {value / reference:.2f} times {unit}" for name, (value, reference) in rows.items())
+    return svg(360, 40 + 46 * len(rows), label, "".join(body))
+
+
+def shares(rows: Mapping[str, Mapping[str, int]], colours: Sequence[str]) -> str:
+    """One bar a row, cut into its parts; a part wide enough carries its share in per cent.
+
+    Args:
+        rows: for each bar its name, and the parts' names with their sizes.
+        colours: one for each part.
+    """
+    body, labels = [], []
+    for i, (name, parts) in enumerate(rows.items()):
+        total, x, y = sum(parts.values()), 5.0, 14 + 56 * i
+        body.append(f'<text x="5" y="{y}">{name}</text><text x="355" y="{y}" text-anchor="end" font-weight="bold">{total:,}</text>')
+        for (part, size), colour in zip(parts.items(), colours):
+            width = 350 * size / total
+            body.append(f'<rect x="{x:.1f}" y="{y + 6}" width="{width:.1f}" height="24" fill="{colour}"/>')
+            text = f"{size / total:.0%}" if width > 30 else ""
+            body.append(f'<text x="{x + width / 2:.1f}" y="{y + 22}" text-anchor="middle" fill="#fff" font-weight="bold">{text}</text>')
+            x += width
+        labels.append(f"{name} {total:,}: " + ", ".join(f"{part} {size / total:.1%}" for part, size in parts.items()))
+    y, x = 14 + 56 * len(rows), 5
+    for part, colour in zip(next(iter(rows.values())), colours):
+        body.append(f'<rect x="{x}" y="{y - 9}" width="10" height="10" fill="{colour}"/><text x="{x + 14}" y="{y}">{part}</text>')
+        x += 30 + 6 * len(part)
+    return svg(360, y + 8, ". ".join(labels), "".join(body))

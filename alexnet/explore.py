@@ -1,0 +1,251 @@
+"""Pictures that the reader moves: live where there is a kernel, drawn beforehand where there is none.
+
+``explore(draw, p=[0.0, 0.25, 0.5, 0.75, 0.9])`` calls ``draw(p=...)`` for every choice. In a running notebook it is a set of
+widgets. On a rendered page it is plain HTML: the inputs, all the pictures, and a script of a screenful. It asks for no
+server, no kernel and no other file. The module knows nothing of AlexNet.
+"""
+
+import inspect
+import json
+import re
+from base64 import b64encode
+from collections.abc import Callable, Iterable
+from hashlib import sha256
+from html import escape
+from io import BytesIO
+from itertools import product
+from math import prod
+
+import ipywidgets
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+MOST_PICTURES = 60  # of some 10 kB each; a page is read on a phone too
+PIXELS_PER_INCH = 100  # on the page; pictures are drawn half as fine again, for screens that can show it
+NUMBER = re.compile(r"(\d[\d,.]*)")
+
+
+def explore(draw: Callable[..., Figure | str], **choices: Iterable) -> "Explorer":
+    """Let the reader choose what ``draw`` draws.
+
+    Args:
+        draw: a function of the choices. It returns a matplotlib figure, or a piece of HTML or SVG. Its docstring is the
+            caption; the titles of a figure are its alternative text (SVG brings its own, as ``aria-label``). Its
+            parameters' defaults are the choices to begin with.
+        **choices: for each parameter the values it can take: five or more become a slider, fewer become buttons.
+            If they combine to more than 60 figures, the page lets each choice vary alone, and sets the others back.
+
+    Returns:
+        A widget that also shows on a page without a kernel.
+
+    Raises:
+        ValueError: if ``draw`` has no docstring, a choice has no values, or a default is not among them.
+        TypeError: if ``draw`` returns neither a figure nor text.
+    """
+    return Explorer(draw, {name: list(values) for name, values in choices.items()})
+
+
+class Explorer(ipywidgets.VBox):
+    """One object, two views: widgets for a kernel, and HTML, drawn beforehand, for a page."""
+
+    def __init__(self, draw: Callable[..., Figure | str], choices: dict[str, list]) -> None:
+        self.draw, self.choices = draw, choices
+        self.caption = " ".join((draw.__doc__ or "").split())
+        if not self.caption:
+            raise ValueError(f"{draw.__name__} has no docstring: write one, it is the caption of the picture")
+        self.start = _start(draw, choices)
+        self._drawn: dict[tuple, str] = {}
+        self._figures = False
+        self._controls = {name: _control(name, values, self.start[name]) for name, values in choices.items()}
+        for control in self._controls.values():
+            control.observe(self._redraw, names="value")
+        self._picture = ipywidgets.HTML(self._frame(*self.start.values())).add_class("explore-picture")
+        caption = ipywidgets.HTML(f"<style>{STYLE}</style><figcaption>{escape(self.caption)}</figcaption>")
+        super().__init__([self._picture, *self._controls.values(), caption])
+        self.add_class("explore")
+
+    def _redraw(self, change: dict) -> None:
+        self._picture.value = self._frame(*(control.value for control in self._controls.values()))
+
+    def _frame(self, *values: object) -> str:
+        """The picture of one combination, as HTML; drawn once."""
+        if values not in self._drawn:
+            picture = self.draw(**dict(zip(self.choices, values)))
+            self._figures = not isinstance(picture, str)
+            self._drawn[values] = _html(picture, self.draw.__name__)
+        return self._drawn[values]
+
+    def _frames(self) -> list[str | None]:
+        """The pictures of all combinations, the last choice fastest; None where one is left out."""
+        few = not self._figures or prod(map(len, self.choices.values())) <= MOST_PICTURES
+        start = tuple(self.start.values())
+
+        def wanted(values: tuple) -> bool:
+            return few or sum(a != b for a, b in zip(values, start)) <= 1
+
+        return [self._frame(*v) if wanted(v) else None for v in product(*self.choices.values())]
+
+    def page(self) -> str:
+        """The explorer as HTML that stands alone: the first picture, and the inputs where scripts run."""
+        texts, frames = _pack(self._frames())
+        start = {name: values.index(self.start[name]) for name, values in self.choices.items()}
+        data = {"start": start, "sizes": [len(v) for v in self.choices.values()], "texts": texts, "frames": frames}
+        packed = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+        uid = "explore-" + sha256(packed.encode()).hexdigest()[:8]
+        inputs = "".join(_inputs(uid, name, values, start[name]) for name, values in self.choices.items())
+        return (
+            f'<figure class="explore" id="{uid}"><style>{STYLE}</style>'
+            f'<div class="explore-picture">{self._frame(*self.start.values())}</div>'
+            f'<form autocomplete="off" hidden>{inputs}</form><figcaption>{escape(self.caption)}</figcaption>'
+            f'<script type="application/json">{packed}</script><script>{SCRIPT.replace("UID", uid)}</script></figure>'
+        )
+
+    def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
+        choices = ", ".join(f"{name}: {len(values)}" for name, values in self.choices.items())
+        bundle = super()._repr_mimebundle_(**kwargs)
+        return {**bundle, "text/plain": f"explore({self.draw.__name__}, {choices})", "text/html": self.page()}
+
+
+def _start(draw: Callable, choices: dict[str, list]) -> dict[str, object]:
+    """The choice that each parameter begins with: its default, or the first."""
+    parameters = inspect.signature(draw).parameters
+    start = {}
+    for name, values in choices.items():
+        if not values:
+            raise ValueError(f"{name} has no values to choose from: give at least one")
+        default = parameters[name].default if name in parameters else inspect.Parameter.empty
+        start[name] = values[0] if default is inspect.Parameter.empty else default
+        if start[name] not in values:
+            raise ValueError(f"{draw.__name__} begins with {name}={default!r}, which is not among its choices {values}: add it")
+    return start
+
+
+def _control(name: str, values: list, value: object) -> ipywidgets.Widget:
+    widget = ipywidgets.SelectionSlider if len(values) >= 5 else ipywidgets.ToggleButtons
+    return widget(options=[(str(v), v) for v in values], value=value, description=_label(name), style={"description_width": "initial"})  # fmt: skip
+
+
+def _inputs(uid: str, name: str, values: list, start: int) -> str:
+    """A slider, or radio buttons; the value of either is the index of the choice."""
+    label = escape(_label(name))
+    if len(values) >= 5:
+        stops = escape(json.dumps([str(v) for v in values], ensure_ascii=False))
+        return (
+            f'<label>{label} <output>{escape(str(values[start]))}</output><input type="range" name="{name}" min="0" '
+            f'max="{len(values) - 1}" value="{start}" data-stops="{stops}" aria-valuetext="{escape(str(values[start]))}"></label>'
+        )
+    buttons = "".join(
+        f'<label><input type="radio" name="{name}" value="{i}"{" checked" * (i == start)}> {escape(str(value))}</label>'
+        for i, value in enumerate(values)
+    )
+    return f"<fieldset><legend>{label}</legend>{buttons}</fieldset>"
+
+
+def _label(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _html(picture: Figure | str, name: str) -> str:
+    """A picture as HTML: text as it is, a figure as an embedded WebP."""
+    if isinstance(picture, str):
+        return picture
+    if not isinstance(picture, Figure):
+        raise TypeError(f"{name} returned {type(picture).__name__}: let it return a matplotlib figure or a piece of HTML")
+    photo = any(axes.images for axes in picture.axes)  # photographs may lose detail, and keep their colours on dark pages
+    titles = [picture.get_suptitle(), *(axes.get_title(loc) for axes in picture.axes for loc in ("left", "center", "right"))]
+    width, height = (round(inches * PIXELS_PER_INCH) for inches in picture.get_size_inches())
+    file = BytesIO()
+    picture.savefig(
+        file, format="webp", dpi=1.5 * PIXELS_PER_INCH, pil_kwargs={"quality": 82, "method": 6} if photo else {"lossless": True, "method": 6}
+    )  # fmt: skip
+    plt.close(picture)
+    return (
+        f'<img class="{"photo" if photo else "chart"}" width="{width}" height="{height}" '
+        f'alt="{escape(". ".join(filter(None, titles)))}" src="data:image/webp;base64,{b64encode(file.getvalue()).decode()}">'
+    )
+
+
+def _pack(frames: list[str | None]) -> tuple[list[list[str]], list[list | None]]:
+    """Drawings that differ in numbers only need their text once.
+
+    Returns:
+        The texts, each cut at the numbers that differ; and for each frame the index of its text, and its numbers. So a
+        drawing, with a photograph in it perhaps, can have a thousand stops in a few kB.
+    """
+    pieces = [frame and tuple(NUMBER.split(frame)) for frame in frames]  # text, number, text, ..., text
+    families: dict[tuple[str, ...], list[int]] = {}
+    for i, piece in enumerate(pieces):
+        if piece:
+            families.setdefault(piece[::2], []).append(i)
+    texts, packed = [], [None] * len(frames)
+    for family, (text, members) in enumerate(families.items()):
+        columns = list(zip(*(pieces[i][1::2] for i in members)))
+        cut, kept = [text[0]], []
+        for column, after in zip(columns, text[1:]):
+            if len(set(column)) == 1:  # the same in all: part of the text
+                cut[-1] += column[0] + after
+            else:
+                cut.append(after)
+                kept.append(column)
+        texts.append(cut)
+        for row, i in enumerate(members):
+            packed[i] = [family, *(column[row] for column in kept)]
+    return texts, packed
+
+
+# Legible in the colours of whatever page it stands on: text and lines take the page's own. On a dark page a chart, black
+# on white, is turned over, hues kept; a photograph is left alone.
+STYLE = """
+.explore{margin:.5em 0;max-width:720px;--accent:#0072b2}
+.explore-picture{display:flex;flex-wrap:wrap;align-items:center;gap:.5em 2em}
+.explore-picture svg,.explore-picture img{display:block;flex:1 1 320px;min-width:0;max-width:100%;height:auto}
+.explore-picture svg{max-width:520px}
+.explore-picture table{flex:1 1 180px;border-collapse:collapse;border:0;margin:0;width:auto;font-variant-numeric:tabular-nums}
+.explore-picture th,.explore-picture td{border:0;padding:.15em .8em .15em 0;text-align:left;font-weight:400;vertical-align:top;white-space:nowrap}
+.explore-picture td{font-weight:600}
+.explore-picture svg *{transition:all .15s}
+@media(prefers-reduced-motion:reduce){.explore-picture svg *{transition:none}}
+.explore form{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,240px),1fr));gap:.25em 2em;margin:.75em 0}
+.explore form[hidden]{display:none}
+.explore label{display:block}
+.explore output{float:right;font-weight:600;font-variant-numeric:tabular-nums}
+.explore input[type=range]{display:block;width:100%;height:44px;margin:0;accent-color:var(--accent);touch-action:pan-y;cursor:grab}
+.explore fieldset{border:0;padding:0;margin:0}
+.explore legend{font-size:inherit;padding:0;margin:0;float:none}
+.explore fieldset label{display:inline-flex;align-items:center;gap:.4em;min-height:44px;margin-right:1.2em}
+.explore input[type=radio]{width:20px;height:20px;accent-color:var(--accent)}
+.explore figcaption{font-size:.9em;font-weight:400;opacity:1;text-align:left}
+html[data-theme=dark] .explore{--accent:#56b4e9}
+html[data-theme=dark] .explore .chart{filter:invert(.92) hue-rotate(180deg)}
+""".replace("\n", "")
+
+# Puts together the picture of the chosen stops and changes what differs in the page. What does not differ stays, a
+# photograph under moving lines, say, so nothing flickers and what moves can move smoothly.
+SCRIPT = """
+(() => {
+  const root = document.getElementById("UID"), form = root.querySelector("form"), picture = root.querySelector(".explore-picture");
+  const data = JSON.parse(root.querySelector("script[type]").textContent), names = Object.keys(data.start);
+  const chosen = () => data.frames[names.reduce((i, name, n) => i * data.sizes[n] + Number(form.elements[name].value), 0)];
+  const patch = (now, next) => {
+    if (now.nodeName !== next.nodeName || now.childNodes.length !== next.childNodes.length) return now.replaceWith(next);
+    if (now.nodeType !== 1) { if (now.data !== next.data) now.data = next.data; return; }
+    for (const {name} of [...now.attributes]) if (!next.hasAttribute(name)) now.removeAttribute(name);
+    for (const {name, value} of next.attributes) if (now.getAttribute(name) !== value) now.setAttribute(name, value);
+    [...now.childNodes].forEach((child, i) => patch(child, next.childNodes[i] ?? child));
+  };
+  const show = changed => {
+    if (!chosen()) for (const name of names) if (name !== changed) form.elements[name].value = data.start[name];
+    for (const input of form.querySelectorAll("[type=range]")) {
+      const stop = JSON.parse(input.dataset.stops)[input.value];
+      input.previousElementSibling.value = stop;
+      input.setAttribute("aria-valuetext", stop);
+    }
+    const [text, ...numbers] = chosen(), next = picture.cloneNode(false);
+    next.innerHTML = data.texts[text].map((piece, i) => piece + (numbers[i] ?? "")).join("");
+    patch(picture, next);
+  };
+  form.addEventListener("input", event => show(event.target.name));
+  form.addEventListener("submit", event => event.preventDefault());
+  form.hidden = false;
+})();
+"""

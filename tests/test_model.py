@@ -1,0 +1,214 @@
+import pytest
+import torch
+import torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from alexnet import VARIANTS, AlexNet, LocalResponseNorm
+
+PARAMETERS = {"paper": 60_965_224, "single-column": 62_378_344, "one-gpu": 59_798_312, "torchvision": 61_100_840}
+
+
+def on_meta(*args, **kwargs) -> AlexNet:
+    """A net without values, in no time."""
+    with torch.device("meta"):
+        return AlexNet(*args, **kwargs)
+
+
+@pytest.mark.parametrize("variant", PARAMETERS)
+def test_parameter_counts(variant):
+    assert sum(p.numel() for p in on_meta(variant=variant).parameters()) == PARAMETERS[variant]
+
+
+def test_small_has_about_a_million_parameters():
+    assert 0.9e6 < sum(p.numel() for p in on_meta(10, "small").parameters()) < 1.1e6
+
+
+@pytest.mark.parametrize("variant", PARAMETERS)
+def test_conv1_has_55_positions(variant):
+    x = torch.empty(1, 3, 224, 224, device="meta")
+    for module in on_meta(variant=variant).features:
+        x = module(x)
+        if isinstance(module, nn.Conv2d):
+            break
+    assert x.shape[2:] == (55, 55)
+
+
+def test_paper_pads_three_zeros_right_and_below():
+    """layer.py rounds the number of windows up: 1 + ceil((224 - 11) / 4) = 55, the last one over the edge."""
+    features = AlexNet(10, hidden=8).features
+    images = torch.rand(1, 3, 224, 224)
+    ours = features.conv1(features.pad1(images))
+    windows = F.pad(images, (0, 3, 0, 3)).unfold(2, 11, 4).unfold(3, 11, 4)  # (1, 3, 55, 55, 11, 11)
+    by_hand = torch.einsum("nchwij,ocij->nohw", windows, features.conv1.weight) + features.conv1.bias[:, None, None]
+    assert windows.shape[2:4] == (55, 55)
+    torch.testing.assert_close(ours, by_hand, atol=1e-5, rtol=1e-5)
+    # The first window begins at the first pixel: no zeros at the left or above.
+    torch.testing.assert_close(ours[..., 0, 0], (images[:, None, :, :11, :11] * features.conv1.weight).sum((2, 3, 4)), atol=1e-5, rtol=1e-5)
+
+
+def test_paper_is_initialised_as_in_section_5():
+    torch.manual_seed(0)
+    model = AlexNet()
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert len(layers) == 8
+    for n, layer in enumerate(layers, start=1):
+        assert layer.weight.mean().abs() < 5 * 0.01 / layer.weight.numel() ** 0.5
+        assert layer.weight.std().item() == pytest.approx(0.01, rel=0.02)
+        assert (layer.bias == (1 if n in (2, 4, 5, 6, 7) else 0)).all()
+
+
+def test_torchvision_bit_for_bit():
+    torch.manual_seed(0)
+    reference = torchvision.models.alexnet().eval()
+    ours = AlexNet(variant="torchvision").eval()
+    assert list(ours.state_dict()) == list(reference.state_dict())
+    ours.load_state_dict(reference.state_dict())
+    images = torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        assert torch.equal(ours(images), reference(images))
+        assert torch.equal(ours(images[..., :100, :130]), reference(images[..., :100, :130]))  # adaptive pooling
+    ours.train(), reference.train()
+    with torch.no_grad():  # dropout in the same places: the same draws give the same logits
+        torch.manual_seed(1)
+        logits = ours(images)
+        torch.manual_seed(1)
+        assert torch.equal(logits, reference(images))
+
+
+def lrn_by_hand(x, alpha=1e-4, n=5, k=2.0, beta=0.75):
+    """The formula of section 3.3, as printed: alpha is not divided by n. x: (N, C, H, W)."""
+    squares = F.pad(x**2, (0, 0, 0, 0, n // 2, n // 2)).unfold(1, n, 1).sum(-1)
+    return x / (k + alpha * squares) ** beta
+
+
+def two_columns(model, images, leak=False):
+    """The paper's net written out with a column a GPU. With ``leak``, normalisation runs across both columns."""
+    f, c = model.features, model.classifier
+    halves = {name: (layer.weight.chunk(2), layer.bias.chunk(2)) for name, layer in [*f.named_children(), *c.named_children()] if hasattr(layer, "weight")}  # fmt: skip
+
+    def conv(name, inputs, **kwargs):
+        return [F.relu(F.conv2d(x, w, b, **kwargs)) for x, w, b in zip(inputs, *halves[name])]
+
+    def norm(maps):
+        return lrn_by_hand(torch.cat(maps, 1)).chunk(2, 1) if leak else [lrn_by_hand(m) for m in maps]
+
+    def pool(maps):
+        return [F.max_pool2d(m, 3, 2) for m in maps]
+
+    def linear(name, x):
+        return F.relu(torch.cat([F.linear(x, w, b) for w, b in zip(*halves[name])], 1))
+
+    image = F.pad(images, (0, 3, 0, 3))
+    maps = pool(norm(conv("conv1", [image, image], stride=4)))
+    maps = pool(norm(conv("conv2", maps, padding=2)))
+    maps = conv("conv3", [torch.cat(maps, 1)] * 2, padding=1)  # the GPUs talk
+    maps = conv("conv4", maps, padding=1)
+    maps = pool(conv("conv5", maps, padding=1))
+    x = linear("fc7", linear("fc6", torch.cat(maps, 1).flatten(1)))
+    return F.linear(x, c.fc8.weight, c.fc8.bias)
+
+
+def test_paper_equals_two_columns_written_out():
+    torch.manual_seed(0)
+    model = AlexNet(10).double().eval()
+    with torch.no_grad():
+        model.features.conv1.weight *= 100  # activations of 30 and more: the normalisation bites
+        images = torch.randn(1, 3, 224, 224, dtype=torch.float64) * 3
+        assert F.relu(model.features.conv1(model.features.pad1(images))).max() > 30
+        logits = model(images)
+        torch.testing.assert_close(logits, two_columns(model, images), rtol=1e-9, atol=1e-9)
+        leaky = two_columns(model, images, leak=True)
+        assert (logits - leaky).abs().max() > 1e-4 * logits.abs().max()  # a leak would show
+
+
+@given(
+    groups=st.sampled_from([1, 2, 4]), maps=st.integers(1, 4), size=st.integers(1, 7), alpha=st.floats(1e-4, 1.0), extra=st.integers(0, 3)
+)
+@settings(deadline=None, max_examples=40)
+def test_lrn_normalises_each_group_by_itself(groups, maps, size, alpha, extra):
+    torch.manual_seed(0)
+    x = torch.randn(2, groups * maps, *[3] * extra, dtype=torch.float64) * 10
+    if extra == 0:
+        x = x[..., None]
+    norm = LocalResponseNorm(size, alpha, 0.75, 2.0, groups)
+    parts = [F.local_response_norm(part, size, alpha, 0.75, 2.0) for part in x.chunk(groups, 1)]
+    torch.testing.assert_close(norm(x), torch.cat(parts, 1))
+
+
+def test_lrn_says_what_is_wrong():
+    with pytest.raises(ValueError, match="6 maps cannot be normalised in 4 equal groups"):
+        LocalResponseNorm(groups=4)(torch.zeros(1, 6, 2, 2))
+
+
+def test_small_learns_on_the_cpu():
+    torch.manual_seed(0)
+    model = AlexNet(4, "small", dropout=0.0)
+    labels = torch.arange(16) % 4
+    images = F.interpolate(torch.randn(4, 3, 4, 4), 32)[labels] + 0.3 * torch.randn(16, 3, 32, 32)  # four patterns, and noise
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.005, momentum=0.9)
+    for _ in range(30):
+        optimiser.zero_grad()
+        loss = F.cross_entropy(model(images), labels)
+        loss.backward()
+        optimiser.step()
+    assert loss < 0.1 and (model.eval()(images).argmax(1) == labels).all()
+
+
+def kinds(model):
+    return [type(m) for m in model.modules() if not list(m.children()) and not isinstance(m, nn.ZeroPad2d)]
+
+
+def test_small_has_the_papers_parts_in_its_order():
+    assert kinds(on_meta(10, "small")) == kinds(on_meta(10, "paper"))
+    assert on_meta(10, "small").config.groups == VARIANTS["paper"].groups
+
+
+@pytest.mark.parametrize("variant", ["paper", "small"])
+def test_switches(variant):
+    def count(kind, **switches):
+        return sum(isinstance(m, kind) for m in on_meta(10, variant, **switches).modules())
+
+    parameters = sum(p.numel() for p in on_meta(10, variant).parameters())
+    assert count(nn.Tanh, activation="tanh") == 7 and count(nn.ReLU, activation="tanh") == 0
+    assert count(LocalResponseNorm) == 2 and count(LocalResponseNorm, lrn=False) == 0
+    assert all(m.p == 0.2 for m in on_meta(10, variant, dropout=0.2).modules() if isinstance(m, nn.Dropout))
+    plain = on_meta(10, variant, pool=(2, 2))
+    assert {m.kernel_size for m in plain.modules() if isinstance(m, nn.MaxPool2d)} == {2}
+    assert sum(p.numel() for p in plain.parameters()) == parameters  # section 3.4: the output is as large
+    joined = on_meta(10, variant, groups=(1, 1, 1, 1, 1))
+    assert {m.groups for m in joined.modules() if isinstance(m, nn.Conv2d | LocalResponseNorm)} == {1}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@given(size=st.integers(1, 300))
+@settings(deadline=None, max_examples=25)
+def test_the_sizes_that_fit_are_those_that_run(variant, size):
+    model = on_meta(10, variant)
+    images = torch.empty(2, 3, size, size, device="meta")
+    if size in model.sizes:
+        assert model(images).shape == (2, 10)
+    else:
+        with pytest.raises(ValueError, match=f"not {size}×{size}"):
+            model(images)
+
+
+@pytest.mark.parametrize(
+    "make, error, says",
+    [
+        (lambda: AlexNet(variant="papper"), ValueError, "unknown variant 'papper': choose one of paper, single-column"),
+        (lambda: AlexNet(colour=1), TypeError, "unknown switch 'colour': choose among input_size"),
+        (lambda: AlexNet(activation="gelu"), ValueError, "unknown activation 'gelu': choose one of relu, tanh, sigmoid"),
+        (lambda: AlexNet(init="he"), ValueError, "unknown init 'he'"),
+        (lambda: on_meta()(torch.zeros(1, 1, 224, 224)), ValueError, r"RGB images, shape \(N, 3, H, W\), not \(1, 1, 224, 224\)"),
+        (lambda: on_meta()(torch.zeros(3, 224, 224)), ValueError, r"not \(3, 224, 224\)"),
+        (lambda: on_meta()(torch.zeros(1, 3, 224, 224, dtype=torch.uint8)), ValueError, "floating point, not torch.uint8"),
+        (lambda: on_meta()(torch.zeros(1, 3, 224, 32)), ValueError, r"takes images of 224×224 pixels \(224 to 255 will do\), not 224×32"),
+        (lambda: on_meta(variant="torchvision")(torch.zeros(1, 3, 32, 32)), ValueError, r"\(at least 63 will do\), not 32×32"),
+    ],
+)
+def test_errors_name_what_would_be_right(make, error, says):
+    with pytest.raises(error, match=says):
+        make()
