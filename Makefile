@@ -23,8 +23,7 @@ test: .venv/full.stamp
 	$(BIN)/python -m pytest --nbval
 
 execute: .venv/full.stamp
-	$(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.store_widget_state=False \
-		--ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
+	$(BIN)/python book/execute.py $(NOTEBOOKS)
 
 lab: .venv/full.stamp
 	$(BIN)/python -m jupyter lab --notebook-dir=book

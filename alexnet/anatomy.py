@@ -127,7 +127,8 @@ def anatomy(model: nn.Module, input_size: int) -> Anatomy:
     handles = [module.register_forward_hook(hook(name)) for name, module in leaves]
     modes = {module: module.training for module in model.modules()}
     weights = {name: t.to("meta") for name, t in [*model.named_parameters(), *model.named_buffers()]}
-    image = torch.empty(1, 3, input_size, input_size, device="meta")
+    dtype = next((p.dtype for p in model.parameters()), None)
+    image = torch.empty(1, 3, input_size, input_size, dtype=dtype, device="meta")
     image.field = Field(size=1, step=1, start=0)
     try:
         with torch.no_grad(), _CarryField():

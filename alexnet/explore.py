@@ -86,17 +86,18 @@ class Explorer(ipywidgets.VBox):
         return [self._frame(*v) if wanted(v) else None for v in product(*self.choices.values())]
 
     def page(self) -> str:
-        """The explorer as HTML that stands alone: the first picture, and the inputs where scripts run."""
+        """The explorer as HTML that stands alone: the first picture, and what the script makes the rest of."""
         texts, frames = _pack(self._frames())
         start = {name: values.index(self.start[name]) for name, values in self.choices.items()}
-        data = {"start": start, "sizes": [len(v) for v in self.choices.values()], "texts": texts, "frames": frames}
+        inputs = "".join(_inputs(name, values, start[name]) for name, values in self.choices.items())
+        sizes = [len(values) for values in self.choices.values()]
+        data = {"start": start, "sizes": sizes, "inputs": inputs, "texts": texts, "frames": frames}
         packed = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
         uid = "explore-" + sha256(packed.encode()).hexdigest()[:8]
-        inputs = "".join(_inputs(uid, name, values, start[name]) for name, values in self.choices.items())
         return (
             f'<figure class="explore" id="{uid}"><style>{STYLE}</style>'
-            f'<div class="explore-picture">{self._frame(*self.start.values())}</div>'
-            f'<form autocomplete="off" hidden>{inputs}</form><figcaption>{escape(self.caption)}</figcaption>'
+            f'<div class="explore-picture">{_still(self._frame(*self.start.values()))}</div>'
+            f"<figcaption>{escape(self.caption)}</figcaption>"
             f'<script type="application/json">{packed}</script><script>{SCRIPT.replace("UID", uid)}</script></figure>'
         )
 
@@ -125,7 +126,7 @@ def _control(name: str, values: list, value: object) -> ipywidgets.Widget:
     return widget(options=[(str(v), v) for v in values], value=value, description=_label(name), style={"description_width": "initial"})  # fmt: skip
 
 
-def _inputs(uid: str, name: str, values: list, start: int) -> str:
+def _inputs(name: str, values: list, start: int) -> str:
     """A slider, or radio buttons; the value of either is the index of the choice."""
     label = escape(_label(name))
     if len(values) >= 5:
@@ -139,6 +140,21 @@ def _inputs(uid: str, name: str, values: list, start: int) -> str:
         for i, value in enumerate(values)
     )
     return f"<fieldset><legend>{label}</legend>{buttons}</fieldset>"
+
+
+def _still(frame: str) -> str:
+    """A picture for pages that strip drawings and scripts, as GitHub and Lab do: SVG becomes an image."""
+
+    def image(drawing: re.Match) -> str:
+        svg = drawing[0].replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
+        label = re.search('aria-label="(.*?)"', svg)
+        kind = "photo" if "<image" in svg else "chart"
+        return (
+            f'<img class="{kind}" width="480" alt="{label[1] if label else ""}" '
+            f'src="data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}">'
+        )
+
+    return re.sub("<svg.*?</svg>", image, frame, flags=re.S)
 
 
 def _label(name: str) -> str:
@@ -172,10 +188,10 @@ def _pack(frames: list[str | None]) -> tuple[list[list[str]], list[list | None]]
         The texts, each cut at the numbers that differ; and for each frame the index of its text, and its numbers. So a
         drawing, with a photograph in it perhaps, can have a thousand stops in a few kB.
     """
-    pieces = [frame and tuple(NUMBER.split(frame)) for frame in frames]  # text, number, text, ..., text
+    pieces = [None if frame is None else tuple(NUMBER.split(frame)) for frame in frames]  # text, number, text, ..., text
     families: dict[tuple[str, ...], list[int]] = {}
     for i, piece in enumerate(pieces):
-        if piece:
+        if piece is not None:
             families.setdefault(piece[::2], []).append(i)
     texts, packed = [], [None] * len(frames)
     for family, (text, members) in enumerate(families.items()):
@@ -206,7 +222,6 @@ STYLE = """
 .explore-picture svg *{transition:all .15s}
 @media(prefers-reduced-motion:reduce){.explore-picture svg *{transition:none}}
 .explore form{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,240px),1fr));gap:.25em 2em;margin:.75em 0}
-.explore form[hidden]{display:none}
 .explore label{display:block}
 .explore output{float:right;font-weight:600;font-variant-numeric:tabular-nums}
 .explore input[type=range]{display:block;width:100%;height:44px;margin:0;accent-color:var(--accent);touch-action:pan-y;cursor:grab}
@@ -223,8 +238,12 @@ html[data-theme=dark] .explore .chart{filter:invert(.92) hue-rotate(180deg)}
 # photograph under moving lines, say, so nothing flickers and what moves can move smoothly.
 SCRIPT = """
 (() => {
-  const root = document.getElementById("UID"), form = root.querySelector("form"), picture = root.querySelector(".explore-picture");
+  const root = document.getElementById("UID"), picture = root.querySelector(".explore-picture");
   const data = JSON.parse(root.querySelector("script[type]").textContent), names = Object.keys(data.start);
+  const form = document.createElement("form");
+  form.autocomplete = "off";
+  form.innerHTML = data.inputs;
+  picture.after(form);
   const chosen = () => data.frames[names.reduce((i, name, n) => i * data.sizes[n] + Number(form.elements[name].value), 0)];
   const patch = (now, next) => {
     if (now.nodeName !== next.nodeName || now.childNodes.length !== next.childNodes.length) return now.replaceWith(next);
@@ -246,6 +265,6 @@ SCRIPT = """
   };
   form.addEventListener("input", event => show(event.target.name));
   form.addEventListener("submit", event => event.preventDefault());
-  form.hidden = false;
+  show();
 })();
 """

@@ -100,7 +100,7 @@ def test_the_field_is_what_the_gradient_reaches(layers, place, dilation):
     row = anatomy(model, size)[-1]
     assume(row.field < size)  # it is cut to the picture there
     unit = round(place * (output.shape[3] - 1))
-    output[0, 0, 0, unit].backward()
+    output[0, 0, unit, unit].backward()
     reached = image.grad[0].sum((0, 1)).nonzero().flatten().tolist()
     first = row.start + unit * row.step
     inside = [pixel for pixel in range(first, first + row.field) if 0 <= pixel < size]

@@ -201,7 +201,7 @@ def test_the_sizes_that_fit_are_those_that_run(variant, size):
         (lambda: AlexNet(variant="papper"), ValueError, "unknown variant 'papper': choose one of paper, single-column"),
         (lambda: AlexNet(colour=1), TypeError, "unknown switch 'colour': choose among input_size"),
         (lambda: AlexNet(activation="gelu"), ValueError, "unknown activation 'gelu': choose one of relu, tanh, sigmoid"),
-        (lambda: AlexNet(init="he"), ValueError, "unknown init 'he'"),
+        (lambda: AlexNet(init="glorot"), ValueError, "unknown init 'glorot': choose one of paper, he, torch"),
         (lambda: on_meta()(torch.zeros(1, 1, 224, 224)), ValueError, r"RGB images, shape \(N, 3, H, W\), not \(1, 1, 224, 224\)"),
         (lambda: on_meta()(torch.zeros(3, 224, 224)), ValueError, r"not \(3, 224, 224\)"),
         (lambda: on_meta()(torch.zeros(1, 3, 224, 224, dtype=torch.uint8)), ValueError, "floating point, not torch.uint8"),

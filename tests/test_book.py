@@ -1,0 +1,231 @@
+"""The rendered pages, in a real browser that reaches nothing but the pages' own host; and a notebook, live in JupyterLab."""
+
+import gzip
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect, sync_playwright
+from test_notebooks import CHAPTERS, NOTEBOOKS, ROOT
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no browser: install Chromium (on Debian, apt install chromium)")
+
+PAGES = [*CHAPTERS, "search", "genindex"]
+DESK = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}
+PHONE = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory):
+    """The folder of the pages, built anew; a warning is an error."""
+    folder = tmp_path_factory.mktemp("book")
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", str(ROOT), "--path-output", str(folder), "-W", "-n", "--keep-going"]
+    build = subprocess.run(command, capture_output=True, text=True)
+    assert build.returncode == 0, build.stdout + build.stderr
+    return folder / "_build" / "html"
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def host(book):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(book)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A page that can reach its own host only, and what went wrong and came in on it."""
+
+    def __init__(self, browser, address, **device):
+        self.complaints, self.answers = [], []
+        self.context = browser.new_context(**device)
+        self.context.route("**/*", partial(self._own_host, urlsplit(address).netloc))
+        self.page = self.context.new_page()
+        self.page.on("console", lambda m: self.complaints.append(m.text) if m.type in ("error", "warning") else None)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url}"))
+        self.page.on("response", lambda answer: self.answers.append(answer))
+        self.page.goto(address)
+        self.page.wait_for_load_state("networkidle")
+
+    def _own_host(self, host, route):
+        if urlsplit(route.request.url).netloc == host or route.request.url.startswith("data:"):
+            route.continue_()
+        else:
+            self.complaints.append(f"asked for {route.request.url}")
+            route.abort()
+
+    def weight(self):
+        """Bytes of all that was loaded, gzipped."""
+        return sum(len(gzip.compress(answer.body())) for answer in self.answers if answer.ok)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.context.close()
+
+
+@pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("name", PAGES)
+def test_page(browser, host, name, device):
+    with Visit(browser, f"{host}/{name}.html", **device) as visit:
+        page = visit.page
+        assert page.locator("h1").first.is_visible()
+        page.wait_for_function("() => !window.MathJax?.startup || window.MathJax.startup.promise.then(() => true)")
+        formulas = page.locator(".math.notranslate")
+        assert page.locator(".math.notranslate > mjx-container").count() == formulas.count()
+        assert page.locator("mjx-merror").count() == 0
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, f"{wide} pixels to scroll sideways"
+        assert page.evaluate("[...document.images].filter(image => image.complete && !image.naturalWidth).map(image => image.src)") == []
+        for summary in page.locator("details > summary").all():
+            summary.evaluate("summary => summary.parentElement.open = true")
+        found = Axe().run(page).response["violations"]
+        serious = [(v["id"], [n["html"][:200] for n in v["nodes"]]) for v in found if v["impact"] in ("serious", "critical")]
+        assert serious == []
+        assert visit.complaints == []
+
+
+def test_weights(browser, host):
+    weights = {}
+    for name in PAGES:
+        with Visit(browser, f"{host}/{name}.html", **PHONE) as visit:
+            weights[name] = visit.weight()
+    assert max(weights.values()) < 2.5e6 and statistics.median(weights.values()) < 1.4e6, weights
+
+
+def test_a_page_has_formulas(browser, host):
+    """Else the check for typeset formulas would be empty."""
+    with Visit(browser, f"{host}/book/architecture.html", **DESK) as visit:
+        expect(visit.page.locator(".math.notranslate > mjx-container").first).to_be_attached()
+
+
+def pictures_differ(explorer, stops, move):
+    """Go from stop to stop and look: each picture is another than the one before."""
+    before = None
+    for stop in range(stops):
+        move(stop)
+        now = explorer.locator(".explore-picture").screenshot(animations="disabled")
+        assert now != before, f"stop {stop} shows what stop {stop - 1} shows"
+        before = now
+
+
+@pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_every_stop_shows_another_picture(browser, host, name, device):
+    with Visit(browser, f"{host}/{name}.html", **device) as visit:
+        explorers = visit.page.locator("figure.explore")
+        assert explorers.count() > 0
+        for explorer in explorers.all():
+            for slider in explorer.locator("input[type=range]").all():
+                stops, start = int(slider.get_attribute("max")) + 1, slider.input_value()
+                slider.press("Home")
+                pictures_differ(explorer, stops, lambda stop: slider.press("ArrowRight") if stop else None)
+                assert slider.input_value() == str(stops - 1)
+                box, thumb = slider.bounding_box(), 16
+                touch = slider.tap if "has_touch" in device else slider.click
+
+                def point(stop):
+                    x = thumb / 2 + (box["width"] - thumb) * stop / (stops - 1)
+                    touch(position={"x": x, "y": box["height"] / 2})
+                    assert slider.input_value() == str(stop)
+
+                pictures_differ(explorer, stops, point)
+                slider.fill(start)
+            for buttons in explorer.locator("fieldset").all():
+                choices = buttons.locator("input")
+                pictures_differ(explorer, choices.count(), lambda stop: choices.nth(stop).check())
+        assert visit.complaints == []
+
+
+def test_the_value_is_read_out(browser, host):
+    with Visit(browser, f"{host}/book/architecture.html", **DESK) as visit:
+        slider = visit.page.get_by_role("slider", name="layer").first
+        slider.press("ArrowRight")
+        assert slider.get_attribute("aria-valuetext") == slider.locator("..").locator("output").inner_text() == "conv3"
+
+
+def test_without_scripts_the_first_picture_shows(browser, host):
+    with Visit(browser, f"{host}/book/architecture.html", java_script_enabled=False, **DESK) as visit:
+        explorer = visit.page.locator("figure.explore").first
+        assert explorer.locator("svg").is_visible() and not explorer.locator("form").is_visible()
+
+
+def test_from_a_file(browser, book):
+    """Readers unpack the book and open it: no host at all."""
+    with Visit(browser, (book / "book" / "architecture.html").as_uri(), **DESK) as visit:
+        explorer = visit.page.locator("figure.explore").first
+        before = explorer.locator(".explore-picture").inner_html()
+        explorer.get_by_role("slider").press("End")
+        assert explorer.locator(".explore-picture").inner_html() != before
+        assert visit.complaints == []
+
+
+def test_search_and_copy(browser, host):
+    with Visit(browser, f"{host}/search.html?q=overlapping", **DESK) as visit:
+        expect(visit.page.locator("#search-results li").first).to_contain_text("Architecture")
+        assert visit.complaints == []
+    with Visit(browser, f"{host}/book/architecture.html", permissions=["clipboard-read", "clipboard-write"], **DESK) as visit:
+        block = visit.page.locator("div.highlight").first
+        block.hover()
+        block.locator("button.copybtn").click()
+        assert visit.page.evaluate("navigator.clipboard.readText()").strip() == block.locator("pre").inner_text().strip()
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """The address of a running JupyterLab, with one chapter in its folder."""
+    shutil.copy(ROOT / "book" / "parameters.ipynb", tmp_path)
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--ip=127.0.0.1", "--port=0", "--allow-root", "--IdentityProvider.token=",
+               "--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", f"--notebook-dir={tmp_path}"]  # fmt: skip
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        address = next(line for line in server.stderr if "http://127.0.0.1" in line).split()[-1].partition("/lab")[0]
+        threading.Thread(target=lambda: [None for _ in server.stderr], daemon=True).start()  # keep the pipe empty
+        yield address
+        server.terminate()
+
+
+def test_live_in_lab(browser, lab):
+    context = browser.new_context(**DESK)
+    page = context.new_page()
+    page.goto(f"{lab}/lab/tree/parameters.ipynb")
+    stored = page.locator("figure.explore").first
+    stored.scroll_into_view_if_needed(timeout=60_000)
+    expect(stored.locator("svg").first).to_be_visible()  # before a kernel runs, the first picture
+
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    live = page.locator(".jupyter-widgets.explore").first
+    expect(live).to_be_attached(timeout=60_000)
+    live.scroll_into_view_if_needed()
+    picture, slider = live.locator(".explore-picture"), live.locator(".noUi-handle, [role=slider]").first
+    before = picture.inner_html()
+    slider.focus()
+    slider.press("ArrowRight")
+    expect(picture).not_to_have_js_property("innerHTML", before)
+    context.close()
+    assert urlopen(lab).status == 200
