@@ -59,13 +59,15 @@ class Explorer(ipywidgets.VBox):
         self._controls = {name: _control(name, values, self.start[name]) for name, values in choices.items()}
         for control in self._controls.values():
             control.observe(self._redraw, names="value")
-        self._picture = ipywidgets.HTML(self._frame(*self.start.values())).add_class("explore-picture")
+        self._picture = ipywidgets.HTML()
         caption = ipywidgets.HTML(f"<style>{STYLE}</style><figcaption>{escape(self.caption)}</figcaption>")
         super().__init__([self._picture, *self._controls.values(), caption])
         self.add_class("explore")
+        self._redraw()
 
-    def _redraw(self, change: dict) -> None:
-        self._picture.value = self._frame(*(control.value for control in self._controls.values()))
+    def _redraw(self, change: dict | None = None) -> None:
+        frame = self._frame(*(control.value for control in self._controls.values()))
+        self._picture.value = f'<div class="explore-picture">{frame}</div>'
 
     def _frame(self, *values: object) -> str:
         """The picture of one combination, as HTML; drawn once."""
@@ -132,7 +134,7 @@ def _inputs(name: str, values: list, start: int) -> str:
     if len(values) >= 5:
         stops = escape(json.dumps([str(v) for v in values], ensure_ascii=False))
         return (
-            f'<label>{label} <output>{escape(str(values[start]))}</output><input type="range" name="{name}" min="0" '
+            f'<label>{label} <b aria-hidden="true">{escape(str(values[start]))}</b><input type="range" name="{name}" min="0" '
             f'max="{len(values) - 1}" value="{start}" data-stops="{stops}" aria-valuetext="{escape(str(values[start]))}"></label>'
         )
     buttons = "".join(
@@ -223,7 +225,7 @@ STYLE = """
 @media(prefers-reduced-motion:reduce){.explore-picture svg *{transition:none}}
 .explore form{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,240px),1fr));gap:.25em 2em;margin:.75em 0}
 .explore label{display:block}
-.explore output{float:right;font-weight:600;font-variant-numeric:tabular-nums}
+.explore label b{float:right;font-weight:600;font-variant-numeric:tabular-nums}
 .explore input[type=range]{display:block;width:100%;height:44px;margin:0;accent-color:var(--accent);touch-action:pan-y;cursor:grab}
 .explore fieldset{border:0;padding:0;margin:0}
 .explore legend{font-size:inherit;padding:0;margin:0;float:none}
@@ -256,7 +258,7 @@ SCRIPT = """
     if (!chosen()) for (const name of names) if (name !== changed) form.elements[name].value = data.start[name];
     for (const input of form.querySelectorAll("[type=range]")) {
       const stop = JSON.parse(input.dataset.stops)[input.value];
-      input.previousElementSibling.value = stop;
+      input.previousElementSibling.textContent = stop;
       input.setAttribute("aria-valuetext", stop);
     }
     const [text, ...numbers] = chosen(), next = picture.cloneNode(false);
