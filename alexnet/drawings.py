@@ -13,7 +13,7 @@ from math import log2
 import numpy as np
 from PIL import Image
 
-FIRST, SECOND, BOTH = "#2f7fc1", "#e08a00", "#8a8f98"
+FIRST, SECOND, BOTH = "#2673b3", "#e08a00", "#7d828b"
 
 
 def svg(width: int, height: int, label: str, body: str) -> str:
@@ -116,32 +116,28 @@ def windows(size: int, count: int, kernel: int, stride: int, shown: int = 5) -> 
         shown: how many of the windows to draw.
     """
     end = (count - 1) * stride + kernel  # one past the last pixel that a window covers
-    first, unit = size - 24, 9.5
+    first, unit = min(size, end) - kernel - shown * stride, 9.5  # leftmost pixel of the drawing, and how wide one is drawn
     body = []
     for pixel in range(first, max(size, end)):
-        x, inside = 15 + (pixel - first) * unit, pixel < size
-        colour = "currentColor" if inside and pixel < end else SECOND
-        opacity = 0.25 if inside and pixel < end else 0.9
-        dash = "" if inside else ' stroke-dasharray="2 2"'
+        seen, inside = pixel < end, pixel < size
+        dash = "none" if inside else "2 2"
+        colour, opacity = ("currentColor", 0.25) if seen and inside else (SECOND, 0.9)
         body.append(
-            f'<rect x="{x:.1f}" y="20" width="{unit - 1.5}" height="14" fill="{colour}" stroke="{colour}"{dash} '
-            f'fill-opacity="{opacity if inside else 0.15}" stroke-opacity="{opacity}"/>'
+            f'<rect x="{10 + (pixel - first) * unit:.1f}" y="20" width="{unit - 1.5}" height="14" fill="{colour}" stroke="{colour}" '
+            f'fill-opacity="{opacity if inside else 0.1}" stroke-opacity="{opacity}" stroke-dasharray="{dash}"/>'
         )
     for i in range(shown):
         n = count - shown + i
-        x = 15 + (n * stride - first) * unit
-        clip = max(x, 0)
-        width = kernel * unit - 1.5 - (clip - x)
-        over = n * stride + kernel > size
+        x, y = 10 + (n * stride - first) * unit, 44 + i * 17
+        fill, ink = (SECOND, "#000") if n * stride + kernel > size else (FIRST, "#fff")
         body.append(
-            f'<rect x="{clip:.1f}" y="{44 + i * 17}" width="{max(width, 0):.1f}" height="11" rx="2" fill="{SECOND if over else FIRST}"/>'
-            f'<text x="{clip + max(width, 0) + 4:.1f}" y="{53 + i * 17}" font-size="10">{n + 1}</text>'
+            f'<rect x="{x:.1f}" y="{y}" width="{kernel * unit - 1.5:.1f}" height="13" rx="2" fill="{fill}"/>'
+            f'<text x="{x + 4:.1f}" y="{y + 10}" font-size="10" font-weight="bold" fill="{ink}">{n + 1}</text>'
         )
-    edge = 15 + (size - first) * unit - 0.75
+    edge = 9.25 + (size - first) * unit
     body.append(f'<line x1="{edge:.1f}" y1="4" x2="{edge:.1f}" y2="{44 + shown * 17}" stroke="currentColor" stroke-width="1.5"/>')
     body.append(f'<text x="{edge - 4:.1f}" y="12" text-anchor="end">pixel {size}, the last</text>')
-    if end > size:
-        body.append(f'<text x="{edge + 4:.1f}" y="12" fill="currentColor">{end - size} zeros</text>')
+    body.append(f'<text x="{edge + 4:.1f}" y="12">{f"{end - size} zeros" if end > size else ""}</text>')
     return svg(360, 50 + shown * 17, f"{size} pixels: {count} windows, the last one ends at pixel {end}", "".join(body))
 
 
@@ -185,8 +181,8 @@ def shares(rows: Mapping[str, Mapping[str, int]], colours: Sequence[str]) -> str
         for (part, size), colour in zip(parts.items(), colours):
             width = 350 * size / total
             body.append(f'<rect x="{x:.1f}" y="{y + 6}" width="{width:.1f}" height="24" fill="{colour}"/>')
-            text = f"{size / total:.0%}" if width > 30 else ""
-            body.append(f'<text x="{x + width / 2:.1f}" y="{y + 22}" text-anchor="middle" fill="#fff" font-weight="bold">{text}</text>')
+            text, ink = f"{size / total:.0%}" if width > 30 else "", "#000" if colour == SECOND else "#fff"
+            body.append(f'<text x="{x + width / 2:.1f}" y="{y + 22}" text-anchor="middle" fill="{ink}" font-weight="bold">{text}</text>')
             x += width
         labels.append(f"{name} {total:,}: " + ", ".join(f"{part} {size / total:.1%}" for part, size in parts.items()))
     y, x = 14 + 56 * len(rows), 5

@@ -252,7 +252,8 @@ SCRIPT = """
     if (now.nodeType !== 1) { if (now.data !== next.data) now.data = next.data; return; }
     for (const {name} of [...now.attributes]) if (!next.hasAttribute(name)) now.removeAttribute(name);
     for (const {name, value} of next.attributes) if (now.getAttribute(name) !== value) now.setAttribute(name, value);
-    [...now.childNodes].forEach((child, i) => patch(child, next.childNodes[i] ?? child));
+    const wanted = [...next.childNodes];
+    [...now.childNodes].forEach((child, i) => patch(child, wanted[i]));
   };
   const show = changed => {
     if (!chosen()) for (const name of names) if (name !== changed) form.elements[name].value = data.start[name];
