@@ -246,7 +246,8 @@ SCRIPT = """
   form.autocomplete = "off";
   form.innerHTML = data.inputs;
   picture.after(form);
-  const chosen = () => data.frames[names.reduce((i, name, n) => i * data.sizes[n] + Number(form.elements[name].value), 0)];
+  const control = name => form.elements.namedItem(name);
+  const chosen = () => data.frames[names.reduce((i, name, n) => i * data.sizes[n] + Number(control(name).value), 0)];
   const patch = (now, next) => {
     if (now.nodeName !== next.nodeName || now.childNodes.length !== next.childNodes.length) return now.replaceWith(next);
     if (now.nodeType !== 1) { if (now.data !== next.data) now.data = next.data; return; }
@@ -256,7 +257,7 @@ SCRIPT = """
     [...now.childNodes].forEach((child, i) => patch(child, wanted[i]));
   };
   const show = changed => {
-    if (!chosen()) for (const name of names) if (name !== changed) form.elements[name].value = data.start[name];
+    if (!chosen()) for (const name of names) if (name !== changed) control(name).value = data.start[name];
     for (const input of form.querySelectorAll("[type=range]")) {
       const stop = JSON.parse(input.dataset.stops)[input.value];
       input.previousElementSibling.textContent = stop;

@@ -112,6 +112,8 @@ def test_page(browser, host, name, device):
         assert page.locator("mjx-merror").count() == 0
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, f"{wide} pixels to scroll sideways"
+        icons = "() => [...document.fonts].some(font => font.family.includes('Font Awesome') && font.status === 'loaded')"
+        page.wait_for_function(icons)
         assert page.evaluate("[...document.images].filter(image => image.complete && !image.naturalWidth).map(image => image.src)") == []
         page.add_style_tag(content="* { animation: none !important; transition: none !important }")
         page.evaluate("document.querySelectorAll('details').forEach(folded => folded.open = true)")
@@ -135,17 +137,22 @@ def test_a_page_has_formulas(browser, host):
         expect(visit.page.locator(".math.notranslate > mjx-container").first).to_be_attached()
 
 
-def pictures_differ(explorer, stops, move):
-    """Go from stop to stop and look: each picture is the one drawn for it, and another than the one before."""
+def shown(explorer):
+    """The picture of the chosen stops, which is the one drawn for them."""
     data = json.loads(explorer.locator("script[type]").text_content())
+    chosen = explorer.locator("form").evaluate("form => Object.fromEntries(new FormData(form))")
+    drawn = frame(data, *(int(chosen[name]) for name in data["start"]))
+    same = "(picture, html) => Object.assign(picture.cloneNode(), {innerHTML: html}).isEqualNode(picture)"
+    assert explorer.locator(".explore-picture").evaluate(same, drawn), f"{chosen} does not show the picture drawn for it"
+    return drawn
+
+
+def go(explorer, stops, move, look):
+    """Move from stop to stop; each looks other than the one before."""
     before = None
     for stop in range(stops):
         move(stop)
-        chosen = explorer.locator("form").evaluate("form => Object.fromEntries(new FormData(form))")
-        drawn = frame(data, *(int(chosen[name]) for name in data["start"]))
-        same = "(picture, html) => Object.assign(picture.cloneNode(), {innerHTML: html}).isEqualNode(picture)"
-        assert explorer.locator(".explore-picture").evaluate(same, drawn), f"stop {stop} is not the picture drawn for it"
-        now = explorer.locator(".explore-picture").screenshot(animations="disabled")
+        now = look(explorer)
         assert now != before, f"stop {stop} shows what stop {stop - 1} shows"
         before = now
 
@@ -157,10 +164,15 @@ def test_every_stop_shows_another_picture(browser, host, name, device):
         explorers = visit.page.locator("figure.explore")
         assert explorers.count() > 0
         for explorer in explorers.all():
+
+            def pixels(explorer):
+                shown(explorer)
+                return explorer.locator(".explore-picture").screenshot(animations="disabled", scale="css")
+
             for slider in explorer.locator("input[type=range]").all():
                 stops, start = int(slider.get_attribute("max")) + 1, slider.input_value()
                 slider.press("Home")
-                pictures_differ(explorer, stops, lambda stop: slider.press("ArrowRight") if stop else None)
+                go(explorer, stops, lambda stop: slider.press("ArrowRight") if stop else None, pixels)
                 assert slider.input_value() == str(stops - 1)
                 box, thumb = slider.bounding_box(), 16
                 touch = slider.tap if "has_touch" in device else slider.click
@@ -170,11 +182,11 @@ def test_every_stop_shows_another_picture(browser, host, name, device):
                     touch(position={"x": x, "y": box["height"] / 2})
                     assert slider.input_value() == str(stop)
 
-                pictures_differ(explorer, stops, point)
+                go(explorer, stops, point, shown)
                 slider.fill(start)
             for buttons in explorer.locator("fieldset").all():
                 choices = buttons.locator("input")
-                pictures_differ(explorer, choices.count(), lambda stop: choices.nth(stop).check())
+                go(explorer, choices.count(), lambda stop: choices.nth(stop).check(), pixels)
         assert visit.complaints == []
 
 

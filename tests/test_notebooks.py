@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from test_explore import data_of
 
 ROOT = Path(__file__).parent.parent
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
@@ -90,5 +91,6 @@ def test_each_chapter_has_an_explorer_and_exercises(path):
 
 
 def test_sliders_have_five_stops_or_more(code):
-    stops = [int(n) for cell in code for out in cell.outputs for n in re.findall(r'type="range".*?max="(\d+)"', str(out.get("data", {}).get("text/html", "")))]
-    assert stops and min(stops) >= 4
+    pages = [out.data["text/html"] for cell in code for out in cell.outputs if 'class="explore"' in str(out.get("data"))]
+    stops = [int(last) + 1 for page in pages for last in re.findall(r'type="range".*?max="(\d+)"', data_of(page)["inputs"])]
+    assert stops and min(stops) >= 5
