@@ -53,52 +53,52 @@ class Explorer(ipywidgets.VBox):
         self.caption = " ".join((draw.__doc__ or "").split())
         if not self.caption:
             raise ValueError(f"{draw.__name__} has no docstring: write one, it is the caption of the picture")
-        self.start = _start(draw, choices)
-        self._drawn: dict[tuple, str] = {}
+        self.start = tuple(_start(draw, name, values) for name, values in choices.items())
+        self._drawn: dict[tuple[int, ...], str] = {}
         self._figures = False
-        self._controls = {name: _control(name, values, self.start[name]) for name, values in choices.items()}
-        for control in self._controls.values():
-            control.observe(self._redraw, names="value")
+        self._controls = [_control(name, values, stop) for (name, values), stop in zip(choices.items(), self.start)]
+        for control in self._controls:
+            control.observe(self._redraw, names="index")
         self._picture = ipywidgets.HTML()
         caption = ipywidgets.HTML(f"<style>{STYLE}</style><figcaption>{escape(self.caption)}</figcaption>")
-        super().__init__([self._picture, *self._controls.values(), caption])
+        super().__init__([self._picture, *self._controls, caption])
         self.add_class("explore")
         self._redraw()
 
     def _redraw(self, change: dict | None = None) -> None:
-        frame = self._frame(*(control.value for control in self._controls.values()))
+        frame = self._frame(tuple(control.index for control in self._controls))
         self._picture.value = f'<div class="explore-picture">{frame}</div>'
 
-    def _frame(self, *values: object) -> str:
-        """The picture of one combination, as HTML; drawn once."""
-        if values not in self._drawn:
-            picture = self.draw(**dict(zip(self.choices, values)))
+    def _frame(self, stops: tuple[int, ...]) -> str:
+        """The picture of one combination, as HTML; drawn once. A stop is the index of a choice."""
+        if stops not in self._drawn:
+            picture = self.draw(**{name: values[stop] for (name, values), stop in zip(self.choices.items(), stops)})
             self._figures = not isinstance(picture, str)
-            self._drawn[values] = _html(picture, self.draw.__name__)
-        return self._drawn[values]
+            self._drawn[stops] = _html(picture, self.draw.__name__)
+        return self._drawn[stops]
 
     def _frames(self) -> list[str | None]:
         """The pictures of all combinations, the last choice fastest; None where one is left out."""
         few = not self._figures or prod(map(len, self.choices.values())) <= MOST_PICTURES
-        start = tuple(self.start.values())
 
-        def wanted(values: tuple) -> bool:
-            return few or sum(a != b for a, b in zip(values, start)) <= 1
+        def wanted(stops: tuple[int, ...]) -> bool:
+            return few or sum(a != b for a, b in zip(stops, self.start)) <= 1
 
-        return [self._frame(*v) if wanted(v) else None for v in product(*self.choices.values())]
+        return [self._frame(stops) if wanted(stops) else None for stops in product(*map(range, map(len, self.choices.values())))]
 
     def page(self) -> str:
         """The explorer as HTML that stands alone: the first picture, and what the script makes the rest of."""
         texts, frames = _pack(self._frames())
-        start = {name: values.index(self.start[name]) for name, values in self.choices.items()}
-        inputs = "".join(_inputs(name, values, start[name]) for name, values in self.choices.items())
-        sizes = [len(values) for values in self.choices.values()]
-        data = {"start": start, "sizes": sizes, "inputs": inputs, "texts": texts, "frames": frames}
+        inputs = "".join(_inputs(name, values, stop) for (name, values), stop in zip(self.choices.items(), self.start))
+        data = {
+            "start": dict(zip(self.choices, self.start)), "sizes": [len(values) for values in self.choices.values()],
+            "inputs": inputs, "texts": texts, "frames": frames,
+        }  # fmt: skip
         packed = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
         uid = "explore-" + sha256(packed.encode()).hexdigest()[:8]
         return (
             f'<figure class="explore" id="{uid}"><style>{STYLE}</style>'
-            f'<div class="explore-picture">{_still(self._frame(*self.start.values()))}</div>'
+            f'<div class="explore-picture">{_still(self._frame(self.start))}</div>'
             f"<figcaption>{escape(self.caption)}</figcaption>"
             f'<script type="application/json">{packed}</script><script>{SCRIPT.replace("UID", uid)}</script></figure>'
         )
@@ -109,23 +109,22 @@ class Explorer(ipywidgets.VBox):
         return {**bundle, "text/plain": f"explore({self.draw.__name__}, {choices})", "text/html": self.page()}
 
 
-def _start(draw: Callable, choices: dict[str, list]) -> dict[str, object]:
-    """The choice that each parameter begins with: its default, or the first."""
-    parameters = inspect.signature(draw).parameters
-    start = {}
-    for name, values in choices.items():
-        if not values:
-            raise ValueError(f"{name} has no values to choose from: give at least one")
-        default = parameters[name].default if name in parameters else inspect.Parameter.empty
-        start[name] = values[0] if default is inspect.Parameter.empty else default
-        if start[name] not in values:
-            raise ValueError(f"{draw.__name__} begins with {name}={default!r}, which is not among its choices {values}: add it")
-    return start
+def _start(draw: Callable, name: str, values: list) -> int:
+    """The stop that a choice begins at: that of the parameter's default, or the first."""
+    if not values:
+        raise ValueError(f"{name} has no values to choose from: give at least one")
+    parameter = inspect.signature(draw).parameters.get(name)
+    if parameter is None or parameter.default is parameter.empty:
+        return 0
+    if parameter.default not in values:
+        raise ValueError(f"{draw.__name__} begins with {name}={parameter.default!r}, which is not among its choices {values}: add it")
+    return values.index(parameter.default)
 
 
-def _control(name: str, values: list, value: object) -> ipywidgets.Widget:
+def _control(name: str, values: list, stop: int) -> ipywidgets.Widget:
     widget = ipywidgets.SelectionSlider if len(values) >= 5 else ipywidgets.ToggleButtons
-    return widget(options=[(str(v), v) for v in values], value=value, description=_label(name), style={"description_width": "initial"})  # fmt: skip
+    options = [(str(value), i) for i, value in enumerate(values)]
+    return widget(options=options, value=stop, description=_label(name), style={"description_width": "initial"})
 
 
 def _inputs(name: str, values: list, start: int) -> str:

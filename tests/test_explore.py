@@ -3,6 +3,7 @@
 import json
 import re
 from base64 import b64decode
+from html import escape
 
 import pytest
 from hypothesis import given
@@ -72,10 +73,22 @@ def test_the_widget_draws_what_is_chosen():
 
     explorer = explore(draw, x=range(5))
     assert seen == [2] and "<b>2</b>" in explorer._picture.value
-    explorer._controls["x"].value = 4
+    explorer._controls[0].index = 4
     assert seen == [2, 4] and "<b>4</b>" in explorer._picture.value
-    explorer._controls["x"].value = 2
+    explorer._controls[0].index = 2
     assert seen == [2, 4]  # drawn once
+
+
+def test_any_value_can_be_chosen():
+    values = ["<b> & \"q\"", None, 1, True, 1.0, (2, 3), [4], "</script>"]
+
+    def draw(length=None):
+        """Repeats."""
+        return f"<p>{escape(repr(length))}</p>"
+
+    data = data_of(explore(draw, length=values).page())
+    assert [frame(data, i) for i in range(len(values))] == [draw(v) for v in values]
+    assert data["start"] == {"length": 1}
 
 
 def test_five_choices_are_a_slider_and_fewer_are_buttons():
