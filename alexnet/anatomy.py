@@ -102,7 +102,8 @@ def anatomy(model: nn.Module, input_size: int) -> Anatomy:
 
     Args:
         model: any net of this package or of ``torchvision.models`` that takes a batch of RGB images and is made of
-            modules; a module that is called twice has two rows, and its parameters count once.
+            modules; a module that is called twice has two rows, and its parameters count once;
+            what the forward pass does not call is not there.
         input_size: height and width of the image in pixels.
 
     Returns:
@@ -110,12 +111,15 @@ def anatomy(model: nn.Module, input_size: int) -> Anatomy:
 
     Raises:
         ValueError: what the model raises, if an image of that size does not fit.
+        TypeError: if a module takes or gives something other than a picture or what was made of one, as attention does.
     """
     rows = Anatomy()
     counted: set[Tensor] = set()
 
     def hook(name: str) -> Callable:
         def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            if not (inputs and hasattr(inputs[0], "field") and isinstance(output, Tensor)):
+                raise TypeError(f"anatomy cannot follow {name}, a {type(module).__name__}: it takes convolutional nets apart")
             output.field = _field(module, inputs[0], output)
             weights = [w for w in module.parameters() if w not in counted]
             counted.update(weights)

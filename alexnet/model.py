@@ -76,7 +76,8 @@ class AlexNet(nn.Module):
     any size that leaves as many positions for fc6. The net does no preprocessing.
 
     Raises:
-        ValueError: for an unknown variant, activation or initialisation, and in ``forward`` for images that do not fit.
+        ValueError: for an unknown variant, activation or initialisation, for no classes, for an input size of which
+            nothing is left, and in ``forward`` for images that do not fit.
         TypeError: for an unknown switch.
     """
 
@@ -86,6 +87,8 @@ class AlexNet(nn.Module):
         self.variant = variant
         self.sizes = _sizes_that_fit(config)
 
+        if num_classes < 1:
+            raise ValueError(f"a classifier needs one class or more, not {num_classes}")
         features = OrderedDict(_features(config))
         side = 6 if config.torchvision else _feature_side(config, config.input_size)
         classifier = OrderedDict(_classifier(config, config.widths[-1] * side**2, num_classes))
@@ -183,6 +186,9 @@ def _sizes_that_fit(config: Variant) -> range:
     if config.torchvision:  # adaptive pooling: anything of which a position is left
         return range(next(s for s in count(1) if _feature_side(config, s) >= 1), 2**31)
     wanted = _feature_side(config, config.input_size)
+    if wanted < 1:
+        least = next(s for s in count(1) if _feature_side(config, s) >= 1)
+        raise ValueError(f"of images of {config.input_size} pixels the pooling leaves nothing: take {least} or more")
     first = next(s for s in count(1) if _feature_side(config, s) == wanted)
     return range(first, next(s for s in count(first) if _feature_side(config, s) > wanted))
 

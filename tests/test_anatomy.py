@@ -57,6 +57,11 @@ def test_a_module_called_twice_counts_its_parameters_once():
     assert rows.total.parameters == 84
 
 
+def test_says_what_it_cannot_follow():
+    with pytest.raises(TypeError, match="anatomy cannot follow encoder.* it takes convolutional nets apart"):
+        anatomy(torchvision.models.vit_b_16(), 224)
+
+
 def test_of_two_branches_the_larger_field_counts():
     class Branches(nn.Module):
         def __init__(self):

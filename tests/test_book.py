@@ -228,8 +228,8 @@ def test_search_and_copy(browser, host):
 def lab(tmp_path):
     """The address of a running JupyterLab, with one chapter in its folder."""
     shutil.copy(ROOT / "book" / "parameters.ipynb", tmp_path)
-    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--ip=127.0.0.1", "--port=0", "--allow-root", "--IdentityProvider.token=",
-               f"--notebook-dir={tmp_path}"]  # fmt: skip
+    options = ["--no-browser", "--ip=127.0.0.1", "--port=0", "--allow-root", "--IdentityProvider.token=", f"--notebook-dir={tmp_path}"]
+    command = [sys.executable, "-m", "jupyter", "lab", *options]
     own = os.environ | {f"JUPYTER_{kind}_DIR": str(tmp_path / kind) for kind in ("CONFIG", "DATA")}  # not the user's
     log = tmp_path / "log"
     with log.open("w") as file, subprocess.Popen(command, stderr=file, env=own) as server:
