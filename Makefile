@@ -1,6 +1,7 @@
 # make book      the pages, from the outputs stored in the notebooks; no PyTorch needed
 # make test      everything that is checked, in an environment that has PyTorch
 # make execute   run the notebooks and store what they show
+# make bench     how fast, beside a named peer in the same run
 # make lab       JupyterLab on the book
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ NOTEBOOKS := $(wildcard book/*.ipynb)
 PAGES := _config.yml _toc.yml $(NOTEBOOKS) $(wildcard book/*.md book/*.bib book/_static/* book/_templates/*)
 FIRST_PAGE := _build/html/index.html
 
-.PHONY: book test execute lab clean
+.PHONY: book test execute bench lab clean
 
 book: $(FIRST_PAGE)
 	@echo "The book: file://$(CURDIR)/$(FIRST_PAGE)"
@@ -24,6 +25,9 @@ test: .venv/full.stamp
 
 execute: .venv/full.stamp
 	$(BIN)/python book/execute.py $(NOTEBOOKS)
+
+bench: .venv/full.stamp
+	$(BIN)/python tests/bench.py
 
 lab: .venv/full.stamp
 	$(BIN)/python -m jupyter lab --notebook-dir=book
@@ -40,7 +44,7 @@ clean:
 	@touch $@ .venv/book.stamp
 
 .venv:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "The book needs Python 3.11 or newer, and $(PYTHON) is older or missing: name one, as in make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "The book needs Python 3.11 or newer; $(PYTHON) is older or missing: name one, as in make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv $@ || \
 		{ rm -rf $@; echo "$(PYTHON) cannot make a virtual environment: install its venv module (on Debian, apt install python3-venv)" >&2; exit 1; }

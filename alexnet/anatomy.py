@@ -178,7 +178,7 @@ def _field(module: nn.Module, x: Tensor, output: Tensor) -> Field:
         dilation = _larger(getattr(module, "dilation", 1))
         window = (_larger(module.kernel_size) - 1) * dilation + 1
         return x.field.behind(window, _larger(module.stride), _larger(module.padding))
-    return output.field  # carried over
+    return getattr(output, "field", x.field)  # carried over
 
 
 def _larger(side: int | tuple[int, int]) -> int:

@@ -151,17 +151,19 @@ def ratios(rows: Mapping[str, tuple[int, int]], unit: str) -> str:
     body = []
     for doublings in range(-5, 6):
         x = 180 + doublings * 31
-        body.append(f'<line x1="{x}" y1="24" x2="{x}" y2="{34 + 46 * len(rows)}" stroke="currentColor" stroke-opacity="{0.9 if not doublings else 0.15}"/>')
+        opacity = 0.15 if doublings else 0.9
+        bottom = 34 + 46 * len(rows)
+        body.append(f'<line x1="{x}" y1="24" x2="{x}" y2="{bottom}" stroke="currentColor" stroke-opacity="{opacity}"/>')
         if doublings % 2 == 0:
             name = unit if doublings == 0 else f"{2**doublings}×" if doublings > 0 else f"1/{2**-doublings}"
             body.append(f'<text x="{x}" y="16" text-anchor="middle" font-size="10">{name}</text>')
     for i, (name, (value, reference)) in enumerate(rows.items()):
         x = 180 + 31 * min(max(log2(value / reference), -5.6), 5.6)
-        left, width, y = min(x, 180), abs(x - 180), 34 + 46 * i
+        left, width, y, colour = min(x, 180), abs(x - 180), 34 + 46 * i, FIRST if value <= reference else SECOND
         body.append(
             f'<text x="6" y="{y + 8}">{name}</text><text x="354" y="{y + 8}" text-anchor="end">'
             f'<tspan font-weight="bold">{value:,}</tspan> ({value / reference:.2f}×)</text>'
-            f'<rect x="{left:.1f}" y="{y + 14}" width="{max(width, 1.5):.1f}" height="15" rx="2" fill="{FIRST if value <= reference else SECOND}"/>'
+            f'<rect x="{left:.1f}" y="{y + 14}" width="{max(width, 1.5):.1f}" height="15" rx="2" fill="{colour}"/>'
         )
     label = "; ".join(f"{name}: {value:,}, {value / reference:.2f} times {unit}" for name, (value, reference) in rows.items())
     return svg(360, 40 + 46 * len(rows), label, "".join(body))

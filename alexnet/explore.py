@@ -169,7 +169,7 @@ def _html(picture: Figure | str, name: str) -> str:
     if not isinstance(picture, Figure):
         raise TypeError(f"{name} returned {type(picture).__name__}: let it return a matplotlib figure or a piece of HTML")
     photo = any(axes.images for axes in picture.axes)  # photographs may lose detail, and keep their colours on dark pages
-    titles = [picture.get_suptitle(), *(axes.get_title(loc) for axes in picture.axes for loc in ("left", "center", "right"))]
+    titles = [picture.get_suptitle(), *(axes.get_title(place) for axes in picture.axes for place in ("left", "center", "right"))]
     width, height = (round(inches * PIXELS_PER_INCH) for inches in picture.get_size_inches())
     file = BytesIO()
     picture.savefig(

@@ -1,6 +1,14 @@
-"""Local response normalisation (paper, section 3.3): a map's activity, divided by that of its neighbours among the maps."""
+"""Local response normalisation (paper, section 3.3): a map's activity, divided by that of its neighbours among the maps.
 
+PyTorch's own moves the tensor through memory some forty times. Here a block of images that fits in the cache goes through
+all steps before the next one does, and the gradient is written out.
+"""
+
+import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+BLOCK = 300_000  # values worked on at a time on a CPU: a megabyte, about what a core's cache holds
 
 
 class LocalResponseNorm(nn.LocalResponseNorm):
@@ -19,10 +27,11 @@ class LocalResponseNorm(nn.LocalResponseNorm):
         groups: number of equal blocks of maps; the sum stops at the border of a block, as it did in 2012, where each
             GPU normalised the maps that it held (``layers-145.cfg``: one ``rnorm`` layer a column).
 
-    Shape: (N, C, *) floating point in and out; C a multiple of ``groups``.
+    Shape: (N, C, *) floating point in and out, with at least one dimension after C; C a multiple of ``groups``. Half
+    precision is computed in float32; under autocast the result is float32, as PyTorch's.
 
     Raises:
-        ValueError: if the maps cannot be dealt out evenly to the groups.
+        ValueError: if the maps cannot be dealt out evenly to the groups, or there are fewer than three dimensions.
     """
 
     def __init__(self, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0, groups: int = 1) -> None:
@@ -30,11 +39,88 @@ class LocalResponseNorm(nn.LocalResponseNorm):
         self.groups = groups
 
     def forward(self, x: Tensor) -> Tensor:
-        maps = x.shape[1]
-        if maps % self.groups:
-            raise ValueError(f"{maps} maps cannot be normalised in {self.groups} equal groups: make one a multiple of the other")
-        blocks = x.reshape(-1, maps // self.groups, *x.shape[2:])  # (N·groups, C/groups, *)
-        return super().forward(blocks).reshape(x.shape)
+        if x.ndim < 3:
+            raise ValueError(f"LocalResponseNorm takes maps of shape (N, C, *), three dimensions or more, not {tuple(x.shape)}")
+        if x.shape[1] % self.groups:
+            raise ValueError(f"{x.shape[1]} maps cannot be normalised in {self.groups} equal groups: make one a multiple of the other")
+        dtype = x.dtype
+        if dtype in (torch.float16, torch.bfloat16):
+            x = x.float()
+            if torch.is_autocast_enabled(x.device.type):
+                dtype = torch.float32
+        blocks = x.unflatten(1, (self.groups, -1))  # (N, groups, C/groups, *): a view, whatever the memory format
+        normalise = _formula if torch.compiler.is_compiling() else _Normalise.apply
+        return normalise(blocks, self.size, self.alpha / self.size, self.beta, self.k).flatten(1, 2).to(dtype)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, groups={self.groups}"
+
+
+def _formula(x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
+    """The definition, for a compiler to fuse. x: (N, groups, C, *)."""
+    padding = [0, 0] * (x.ndim - 3) + [size // 2, (size - 1) // 2]
+    squares = nn.functional.pad(x.square(), padding)
+    total = sum(squares[:, :, d : d + x.shape[2]] for d in range(size))
+    return x * _power(k + alpha * total, beta)
+
+
+class _Normalise(torch.autograd.Function):
+    """y = x·s^-beta with s = k + alpha·(window sum of x²). Keeps x and s."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
+        y, scale = torch.empty_like(x), torch.empty_like(x)  # (N, groups, C, *)
+        blocks = list(zip(*_in_blocks(x, y, scale)))
+        work = torch.empty_like(blocks[0][0])
+        for xi, yi, s in blocks:
+            square = torch.mul(xi, xi, out=work[: len(xi)]).mul_(alpha)
+            torch.add(square, k, out=s)
+            _add_neighbours(s, square, size // 2, (size - 1) // 2)
+            torch.mul(_power(s, beta, square), xi, out=yi)
+        ctx.save_for_backward(x, scale)
+        ctx.window, ctx.factor, ctx.beta = (size // 2, (size - 1) // 2), 2 * alpha * beta, beta
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """dL/dx_c = g_c·s_c^-beta - 2·alpha·beta·x_c·(sum of g_j·x_j·s_j^(-beta - 1) over the windows j that c is in)."""
+        x, scale = ctx.saved_tensors
+        result = torch.empty_like(x)
+        before, after = ctx.window
+        blocks = list(zip(*_in_blocks(x, scale, grad, result)))
+        work, more = torch.empty_like(blocks[0][0]), torch.empty_like(blocks[0][0])
+        for xi, s, g, r in blocks:
+            torch.mul(_power(s, ctx.beta, work[: len(xi)]), g, out=r)
+            share = torch.mul(r, xi, out=work[: len(xi)]).div_(s)
+            total = more[: len(xi)].copy_(share)
+            _add_neighbours(total, share, after, before)  # seen from the other end, the window is turned round
+            r.addcmul_(total, xi, value=-ctx.factor)
+        return result, None, None, None, None
+
+
+def _in_blocks(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
+    """The tensors, cut along N into pieces for the cache; whole on a GPU, where many small launches would cost more."""
+    x = tensors[0]
+    images = max(1, BLOCK * len(x) // max(x.numel(), 1)) if x.device.type == "cpu" else max(len(x), 1)
+    return [tensor.split(images) for tensor in tensors]
+
+
+def _neighbours(before: int, after: int, maps: int) -> list[tuple[slice, slice]]:
+    """For each distance in the window: the maps that have such a neighbour, and the neighbours."""
+    back = [(slice(d, None), slice(None, -d)) for d in range(1, min(before + 1, maps))]
+    return back + [(slice(None, -d), slice(d, None)) for d in range(1, min(after + 1, maps))]
+
+
+def _add_neighbours(total: Tensor, x: Tensor, before: int, after: int) -> None:
+    """Add to each map of ``total`` the maps of ``x`` around it. Both (N, groups, C, *)."""
+    for out, other in _neighbours(before, after, x.shape[2]):
+        total[:, :, out].add_(x[:, :, other])
+
+
+def _power(s: Tensor, beta: float, out: Tensor | None = None) -> Tensor:
+    """s^-beta. The paper's 3/4 is two roots, s^(-1/2) and s^(-1/4), which are many times faster than a power."""
+    if beta != 0.75:
+        return torch.pow(s, -beta, out=out)
+    root = torch.rsqrt(s, out=out)
+    return root * root.sqrt() if out is None else root.mul_(root.sqrt())

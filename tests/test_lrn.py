@@ -2,6 +2,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 from torch.nn import functional as F
 
 from alexnet import LocalResponseNorm
@@ -27,6 +28,101 @@ def test_lrn_normalises_each_group_by_itself(groups, maps, size, alpha, extra):
     torch.testing.assert_close(norm(x), torch.cat(parts, 1))
 
 
+SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 9), st.lists(st.integers(1, 4), min_size=1, max_size=3)).map(lambda s: (*s[:2], *s[2]))
+SETTINGS = {"size": st.integers(1, 8), "alpha": st.floats(1e-5, 2.0), "beta": st.sampled_from([0.5, 0.75, 1.0]), "k": st.floats(1.0, 3.0)}
+
+
+@given(shape=SHAPES, **SETTINGS)
+@settings(deadline=None, max_examples=80)
+def test_values_and_gradients_are_torchs(shape, **setting):
+    torch.manual_seed(0)
+    x = (torch.randn(shape, dtype=torch.float64) * 5).requires_grad_()
+    grad = torch.randn(shape, dtype=torch.float64)
+    ours, theirs = LocalResponseNorm(**setting)(x), nn.LocalResponseNorm(**setting)(x)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(torch.autograd.grad(ours, x, grad), torch.autograd.grad(theirs, x, grad))
+
+
+def test_float32_to_two_millionths():
+    torch.manual_seed(0)
+    x = torch.randn(8, 96, 27, 27) * 30
+    grad = torch.randn_like(x)
+    pairs = []
+    for norm in (LocalResponseNorm(alpha=5e-4), nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0)):
+        leaf = x.clone().requires_grad_()
+        y = norm(leaf)
+        pairs.append((y.detach(), torch.autograd.grad(y, leaf, grad)[0]))
+    for ours, theirs in zip(*pairs):
+        assert ((ours - theirs).abs() <= 2e-6 * theirs.abs().max()).all()
+
+
+@given(shape=SHAPES, groups=st.sampled_from([1, 2]), **SETTINGS)
+@settings(deadline=None, max_examples=15)
+def test_gradcheck(shape, groups, **setting):
+    torch.manual_seed(0)
+    x = torch.randn(shape[0], shape[1] * groups, *shape[2:], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(LocalResponseNorm(**setting, groups=groups), (x,))
+
+
+def test_the_memory_format_stays():
+    x = torch.randn(2, 8, 5, 5)
+    last = x.to(memory_format=torch.channels_last).requires_grad_()
+    y = LocalResponseNorm(groups=2)(last)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(y, LocalResponseNorm(groups=2)(x))
+    y.sum().backward()  # a gradient in another format than the maps
+    assert last.grad.shape == x.shape
+
+
+def test_what_it_keeps_for_the_backward_pass():
+    """The input and one tensor like it."""
+    kept = []
+    x = torch.randn(4, 16, 9, 9, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        LocalResponseNorm(groups=2)(x)
+    assert len(kept) == 2 and all(t.numel() == x.numel() for t in kept) and kept[0].data_ptr() == x.data_ptr()
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_half_precision(half):
+    x = torch.randn(2, 8, 5, 5).to(half)
+    y = LocalResponseNorm()(x)
+    assert y.dtype == half
+    torch.testing.assert_close(y.float(), nn.LocalResponseNorm(5, 1e-4, 0.75, 2.0)(x.float()), rtol=1e-2, atol=1e-2)
+    with torch.autocast("cpu", dtype=half):
+        assert LocalResponseNorm()(x).dtype == nn.LocalResponseNorm(5)(x).dtype == torch.float32
+
+
+def test_compiled():
+    torch.manual_seed(0)
+    norm = LocalResponseNorm(4, groups=2)
+    x = torch.randn(2, 8, 5, 5, requires_grad=True)
+    compiled = torch.compile(norm, backend="aot_eager", fullgraph=True)  # needs no C++ compiler
+    torch.testing.assert_close(compiled(x), norm(x))
+    torch.testing.assert_close(torch.autograd.grad(compiled(x).sum(), x), torch.autograd.grad(norm(x).sum(), x))
+
+
+def test_an_empty_batch():
+    assert LocalResponseNorm()(torch.zeros(0, 8, 5, 5)).shape == (0, 8, 5, 5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu():
+    torch.manual_seed(0)
+    x = torch.randn(4, 16, 9, 9, dtype=torch.float64)
+    for device in ("cpu", "cuda"):
+        leaf = x.to(device).requires_grad_()
+        y = LocalResponseNorm(groups=2)(leaf)
+        y.square().sum().backward()
+        result = (y.detach().cpu(), leaf.grad.cpu())
+        if device == "cpu":
+            expected = result
+    torch.testing.assert_close(result, expected)
+
+
 def test_lrn_says_what_is_wrong():
     with pytest.raises(ValueError, match="6 maps cannot be normalised in 4 equal groups"):
         LocalResponseNorm(groups=4)(torch.zeros(1, 6, 2, 2))
+    with pytest.raises(ValueError, match=r"three dimensions or more, not \(6, 2\)"):
+        LocalResponseNorm()(torch.zeros(6, 2))
