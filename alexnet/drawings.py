@@ -41,11 +41,13 @@ def columns(shapes: Mapping[str, tuple[int, ...]], crossing: Sequence[str], chos
     names, body, y, above = list(shapes), [], 34.0, []
     for name in names:
         shape, middle = shapes[name], 150.0
-        single = name in (names[0], names[-1])  # the image, and the logits, are not split
+        single = name in (names[0], names[-1])  # the image, and the logits on the first GPU, are not split
         flat = len(shape) == 1
         half, thick = (34.0, 7.0) if flat else (5 + 0.72 * min(shape[1], 70), 3 + shape[0] / 18)
         depth = 0 if flat else half / 2.6
-        places = [(middle, BOTH)] if single else [(middle - 62, FIRST), (middle + 62, SECOND)]
+        places = [(middle - 62, FIRST), (middle + 62, SECOND)]
+        if single:
+            places = [(middle, BOTH)] if name == names[0] else places[:1]
         bright = name == chosen
         for i, (x, colour) in enumerate(places):
             for j, (x0, y0) in enumerate(above):
