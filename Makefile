@@ -5,7 +5,8 @@
 # make lab       JupyterLab on the book
 
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
 NOTEBOOKS := $(wildcard book/*.ipynb)
 PAGES := _config.yml _toc.yml $(NOTEBOOKS) $(wildcard book/*.md book/*.bib book/_static/* book/_templates/*)
 FIRST_PAGE := _build/html/index.html
@@ -16,34 +17,34 @@ book: $(FIRST_PAGE)
 	@echo "The book: file://$(CURDIR)/$(FIRST_PAGE)"
 
 # A page that gave a warning is not made again by the next run, so the warning would be lost: start anew after a failure.
-$(FIRST_PAGE): .venv/book.stamp $(PAGES)
+$(FIRST_PAGE): $(VENV)/book.stamp $(PAGES)
 	$(BIN)/jupyter-book build . -W -n --keep-going --quiet || { rm -rf _build; exit 1; }
 	@touch $@
 
-test: .venv/full.stamp
+test: $(VENV)/full.stamp
 	$(BIN)/python -m pytest --nbval
 
-execute: .venv/full.stamp
+execute: $(VENV)/full.stamp
 	$(BIN)/python book/execute.py $(NOTEBOOKS)
 
-bench: .venv/full.stamp
+bench: $(VENV)/full.stamp
 	$(BIN)/python tests/bench.py
 
-lab: .venv/full.stamp
+lab: $(VENV)/full.stamp
 	$(BIN)/python -m jupyter lab --notebook-dir=book
 
 clean:
-	rm -rf _build .venv
+	rm -rf _build $(VENV)
 
-.venv/book.stamp: requirements-book.txt | .venv
+$(VENV)/book.stamp: requirements-book.txt | $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement $<
 	@touch $@
 
-.venv/full.stamp: requirements.txt requirements-book.txt pyproject.toml | .venv
+$(VENV)/full.stamp: requirements.txt requirements-book.txt pyproject.toml | $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement $<
-	@touch $@ .venv/book.stamp
+	@touch $@ $(VENV)/book.stamp
 
-.venv:
+$(VENV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "The book needs Python 3.11 or newer; $(PYTHON) is older or missing: name one, as in make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv $@ || \

@@ -101,26 +101,32 @@ def anatomy(model: nn.Module, input_size: int) -> Anatomy:
     """Take a net apart, layer by layer in the order of the forward pass.
 
     Args:
-        model: any net of this package or of ``torchvision.models`` that takes a batch of RGB images and is made of
-            modules; a module that is called twice has two rows, and its parameters count once;
-            what the forward pass does not call is not there.
+        model: a convolutional net that takes a batch of RGB images and is made of modules, as those of this package
+            and torchvision's AlexNet, VGG and ResNet are. A module that is called twice has two rows, and its parameters
+            count once; what the forward pass does not call is not there. Of an oblong window the longer side counts.
         input_size: height and width of the image in pixels.
 
     Returns:
         A list of :class:`Row`, one for each module without submodules.
 
     Raises:
-        ValueError: what the model raises, if an image of that size does not fit.
+        ValueError: if the size is no whole number of pixels, and what the model raises if such an image does not fit.
         TypeError: if a module takes or gives something other than a picture or what was made of one, as attention does.
     """
+    if not isinstance(input_size, int) or input_size < 1:
+        raise ValueError(f"input_size is the height and width of the image in whole pixels, such as 224, not {input_size!r}")
+    for name, module in model.named_modules():
+        if list(module.children()) and list(module.parameters(recurse=False)):
+            raise TypeError(f"anatomy cannot follow {name or 'the net'}, a {type(module).__name__}: it has parameters outside its layers")
     rows = Anatomy()
     counted: set[Tensor] = set()
 
     def hook(name: str) -> Callable:
         def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            if not (inputs and hasattr(inputs[0], "field") and isinstance(output, Tensor)):
-                raise TypeError(f"anatomy cannot follow {name}, a {type(module).__name__}: it takes convolutional nets apart")
-            output.field = _field(module, inputs[0], output)
+            if inputs and hasattr(inputs[0], "field") and isinstance(output, Tensor):
+                output.field = _field(module, inputs[0], output)
+            if not hasattr(output, "field"):
+                raise TypeError(f"anatomy cannot follow {name}, a {type(module).__name__}: it knows convolutions, pooling and what keeps the size")
             weights = [w for w in module.parameters() if w not in counted]
             counted.update(weights)
             rows.append(_row(name, module, weights, inputs[0], output, input_size))
@@ -128,12 +134,12 @@ def anatomy(model: nn.Module, input_size: int) -> Anatomy:
         return record
 
     leaves = [(name, module) for name, module in model.named_modules() if not list(module.children())]
-    handles = [module.register_forward_hook(hook(name)) for name, module in leaves]
     modes = {module: module.training for module in model.modules()}
     weights = {name: t.to("meta") for name, t in [*model.named_parameters(), *model.named_buffers()]}
     dtype = next((p.dtype for p in model.parameters()), None)
     image = torch.empty(1, 3, input_size, input_size, dtype=dtype, device="meta")
     image.field = Field(size=1, step=1, start=0)
+    handles = [module.register_forward_hook(hook(name)) for name, module in leaves]
     try:
         with torch.no_grad(), _CarryField():
             functional_call(model.eval(), weights, image)  # eval: batch normalisation takes a single image only so
@@ -171,14 +177,16 @@ def _field(module: nn.Module, x: Tensor, output: Tensor) -> Field:
     """Receptive field of a module's outputs."""
     if isinstance(module, nn.AdaptiveAvgPool2d):
         before, after = max(zip(x.shape[2:], output.shape[2:]))
-        return x.field.behind(-(-before // after), before // after, 0)
+        window = max(-(-(i + 1) * before // after) - i * before // after for i in range(after))
+        return x.field.behind(window, before // after, 0)
     if isinstance(module, nn.ZeroPad2d):
         return x.field.behind(1, 1, module.padding[0])
     if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
         dilation = _larger(getattr(module, "dilation", 1))
         window = (_larger(module.kernel_size) - 1) * dilation + 1
-        return x.field.behind(window, _larger(module.stride), _larger(module.padding))
-    return getattr(output, "field", x.field)  # carried over
+        padding = (window - 1) // 2 if module.padding == "same" else _larger(module.padding)
+        return x.field.behind(window, _larger(module.stride), padding)
+    return x.field if output.shape == x.shape else output.field
 
 
 def _larger(side: int | tuple[int, int]) -> int:
@@ -192,7 +200,10 @@ class _CarryField(TorchFunctionMode):
         output = func(*args, **(kwargs or {}))
         inputs = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor) and hasattr(t, "field")]
         if isinstance(output, Tensor) and inputs:
-            output.field = max(t.field for t in inputs)
-            if output.ndim == 2 and inputs[0].ndim == 4:  # flattened: the next layer sees all positions at once
-                output.field = output.field.behind(max(inputs[0].shape[2:]), 1, 0)
+            before, after = max(inputs, key=Tensor.numel).shape[2:], output.shape[2:]
+            field = max(t.field for t in inputs)
+            if before and after in ((), (1, 1)):  # flattened or pooled to one: the next layer sees all positions at once
+                output.field = field.behind(max(before), 1, 0)
+            elif len(before) != len(after) or before == after:  # a function that changes the size is not followed
+                output.field = field
         return output

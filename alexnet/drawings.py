@@ -164,10 +164,10 @@ def ratios(rows: Mapping[str, tuple[int, int]], unit: str) -> str:
         left, width, y, colour = min(x, 180), abs(x - 180), 34 + 46 * i, FIRST if value <= reference else SECOND
         body.append(
             f'<text x="6" y="{y + 8}">{name}</text><text x="354" y="{y + 8}" text-anchor="end">'
-            f'<tspan font-weight="bold">{value:,}</tspan> ({value / reference:.2f}×)</text>'
+            f'<tspan font-weight="bold">{value:,}</tspan> ({value / reference:.3g}×)</text>'
             f'<rect x="{left:.1f}" y="{y + 14}" width="{max(width, 1.5):.1f}" height="15" rx="2" fill="{colour}"/>'
         )
-    label = "; ".join(f"{name}: {value:,}, {value / reference:.2f} times {unit}" for name, (value, reference) in rows.items())
+    label = "; ".join(f"{name}: {value:,}, {value / reference:.3g} times {unit}" for name, (value, reference) in rows.items())
     return svg(360, 40 + 46 * len(rows), label, "".join(body))
 
 

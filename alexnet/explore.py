@@ -10,7 +10,6 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Callable, Iterable
-from hashlib import sha256
 from html import escape
 from io import BytesIO
 from itertools import product
@@ -40,7 +39,7 @@ def explore(draw: Callable[..., Figure | str], **choices: Iterable) -> "Explorer
 
     Raises:
         ValueError: if ``draw`` has no docstring, a choice has no values, or a default is not among them.
-        TypeError: if ``draw`` returns neither a figure nor text.
+        TypeError: if ``draw`` is not a plain function, or returns neither a figure nor text.
     """
     return Explorer(draw, {name: list(values) for name, values in choices.items()})
 
@@ -49,6 +48,8 @@ class Explorer(ipywidgets.VBox):
     """One object, two views: widgets for a kernel, and HTML, drawn beforehand, for a page."""
 
     def __init__(self, draw: Callable[..., Figure | str], choices: dict[str, list]) -> None:
+        if not inspect.isfunction(draw):
+            raise TypeError(f"{draw!r} is not a plain function: write one around it, with a docstring for the caption")
         self.draw, self.choices = draw, choices
         self.caption = " ".join((draw.__doc__ or "").split())
         if not self.caption:
@@ -95,12 +96,11 @@ class Explorer(ipywidgets.VBox):
             "inputs": inputs, "texts": texts, "frames": frames,
         }  # fmt: skip
         packed = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-        uid = "explore-" + sha256(packed.encode()).hexdigest()[:8]
         return (
-            f'<figure class="explore" id="{uid}"><style>{STYLE}</style>'
+            f'<figure class="explore"><style>{STYLE}</style>'
             f'<div class="explore-picture">{_still(self._frame(self.start))}</div>'
             f"<figcaption>{escape(self.caption)}</figcaption>"
-            f'<script type="application/json">{packed}</script><script>{SCRIPT.replace("UID", uid)}</script></figure>'
+            f'<script type="application/json">{packed}</script><script>{SCRIPT}</script></figure>'
         )
 
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
@@ -147,7 +147,7 @@ def _still(frame: str) -> str:
     """A picture for pages that strip drawings and scripts, as GitHub and Lab do: SVG becomes an image."""
 
     def image(drawing: re.Match) -> str:
-        svg = drawing[0].replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
+        svg = drawing[0].replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg" style="background:#fff"', 1)  # in Lab's dark too
         label = re.search('aria-label="(.*?)"', svg)
         kind = "photo" if "<image" in svg else "chart"
         return (
@@ -239,7 +239,7 @@ html[data-theme=dark] .explore .chart{filter:invert(.92) hue-rotate(180deg)}
 # photograph under moving lines, say, so nothing flickers and what moves can move smoothly.
 SCRIPT = """
 (() => {
-  const root = document.getElementById("UID"), picture = root.querySelector(".explore-picture");
+  const root = document.currentScript.closest("figure"), picture = root.querySelector(".explore-picture");
   const data = JSON.parse(root.querySelector("script[type]").textContent), names = Object.keys(data.start);
   const form = document.createElement("form");
   form.autocomplete = "off";

@@ -6,7 +6,6 @@ all steps before the next one does, and the gradient is written out.
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 BLOCK = 300_000  # values worked on at a time on a CPU: a megabyte, about what a core's cache holds
 
@@ -42,11 +41,11 @@ class LocalResponseNorm(nn.LocalResponseNorm):
         if x.ndim < 3:
             raise ValueError(f"LocalResponseNorm takes maps of shape (N, C, *), three dimensions or more, not {tuple(x.shape)}")
         if x.shape[1] % self.groups:
-            raise ValueError(f"{x.shape[1]} maps cannot be normalised in {self.groups} equal groups: make one a multiple of the other")
+            raise ValueError(f"{x.shape[1]} maps cannot be normalised in {self.groups} equal groups: let the maps be a multiple of the groups")
         dtype = x.dtype
         if dtype in (torch.float16, torch.bfloat16):
             x = x.float()
-            if torch.is_autocast_enabled(x.device.type):
+            if x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):
                 dtype = torch.float32
         blocks = x.unflatten(1, (self.groups, -1))  # (N, groups, C/groups, *): a view, whatever the memory format
         normalise = _formula if torch.compiler.is_compiling() else _Normalise.apply
@@ -57,7 +56,7 @@ class LocalResponseNorm(nn.LocalResponseNorm):
 
 
 def _formula(x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
-    """The definition, for a compiler to fuse. x: (N, groups, C, *)."""
+    """The definition, for a compiler to fuse and for second derivatives. x: (N, groups, C, *)."""
     padding = [0, 0] * (x.ndim - 3) + [size // 2, (size - 1) // 2]
     squares = nn.functional.pad(x.square(), padding)
     total = sum(squares[:, :, d : d + x.shape[2]] for d in range(size))
@@ -78,24 +77,26 @@ class _Normalise(torch.autograd.Function):
             _add_neighbours(s, square, size // 2, (size - 1) // 2)
             torch.mul(_power(s, beta, square), xi, out=yi)
         ctx.save_for_backward(x, scale)
-        ctx.window, ctx.factor, ctx.beta = (size // 2, (size - 1) // 2), 2 * alpha * beta, beta
+        ctx.arguments = size, alpha, beta, k
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         """dL/dx_c = g_c·s_c^-beta - 2·alpha·beta·x_c·(sum of g_j·x_j·s_j^(-beta - 1) over the windows j that c is in)."""
         x, scale = ctx.saved_tensors
+        size, alpha, beta, k = ctx.arguments
+        if torch.is_grad_enabled():  # a second derivative is wanted: let autograd follow the definition
+            return *torch.autograd.grad(_formula(x, size, alpha, beta, k), x, grad, create_graph=True), None, None, None, None
         result = torch.empty_like(x)
-        before, after = ctx.window
+        before, after = size // 2, (size - 1) // 2
         blocks = list(zip(*_in_blocks(x, scale, grad, result)))
         work, more = torch.empty_like(blocks[0][0]), torch.empty_like(blocks[0][0])
         for xi, s, g, r in blocks:
-            torch.mul(_power(s, ctx.beta, work[: len(xi)]), g, out=r)
+            torch.mul(_power(s, beta, work[: len(xi)]), g, out=r)
             share = torch.mul(r, xi, out=work[: len(xi)]).div_(s)
             total = more[: len(xi)].copy_(share)
             _add_neighbours(total, share, after, before)  # seen from the other end, the window is turned round
-            r.addcmul_(total, xi, value=-ctx.factor)
+            r.addcmul_(total, xi, value=-2 * alpha * beta)
         return result, None, None, None, None
 
 

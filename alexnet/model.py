@@ -27,7 +27,9 @@ class Variant:
     input_size: int = 224  # height and width of an image in pixels
     widths: tuple[int, ...] = (96, 256, 384, 384, 256)  # maps of conv1 to conv5, all columns together
     kernels: tuple[int, ...] = (11, 5, 3, 3, 3)
-    groups: tuple[int, ...] = (1, 2, 1, 2, 2)  # conv1 sees the whole image, conv3 both columns, the others their own
+    # conv1 sees the whole image, conv3 both columns, the others their own; the most groups of any layer are the columns,
+    # within which the maps are normalised
+    groups: tuple[int, ...] = (1, 2, 1, 2, 2)
     stride: int = 4  # of conv1; the others have 1
     # Zeros before and after the image, both ways. The original rounds the number of windows up, so that its last window
     # hangs over the edge by three pixels (``layer.py``); three zeros at the right and the bottom are the same.
@@ -124,6 +126,8 @@ def _features(config: Variant) -> Iterator[tuple[str, nn.Module]]:
     columns = max(config.groups)
     channels = 3
     for n, (width, kernel, groups) in enumerate(zip(config.widths, config.kernels, config.groups, strict=True), start=1):
+        if channels % groups or width % groups:
+            raise ValueError(f"conv{n} cannot deal {channels} maps in and {width} out to {groups} groups: let both be multiples of it")
         before, after = config.padding if n == 1 else (kernel // 2, kernel // 2)
         if before != after:  # Conv2d pads both sides alike
             yield f"pad{n}", nn.ZeroPad2d((before, after, before, after))
@@ -183,13 +187,13 @@ def _feature_side(config: Variant, size: int) -> int:
 
 def _sizes_that_fit(config: Variant) -> range:
     """The image sizes that the layers can take."""
-    if config.torchvision:  # adaptive pooling: anything of which a position is left
-        return range(next(s for s in count(1) if _feature_side(config, s) >= 1), 2**31)
     wanted = _feature_side(config, config.input_size)
+    least = next(s for s in count(1) if _feature_side(config, s) >= 1)
     if wanted < 1:
-        least = next(s for s in count(1) if _feature_side(config, s) >= 1)
         raise ValueError(f"of images of {config.input_size} pixels the pooling leaves nothing: take {least} or more")
-    first = next(s for s in count(1) if _feature_side(config, s) == wanted)
+    if config.torchvision:  # adaptive pooling: anything of which a position is left
+        return range(least, 2**31)
+    first = next(s for s in count(least) if _feature_side(config, s) == wanted)
     return range(first, next(s for s in count(first) if _feature_side(config, s) > wanted))
 
 

@@ -58,8 +58,33 @@ def test_a_module_called_twice_counts_its_parameters_once():
 
 
 def test_says_what_it_cannot_follow():
-    with pytest.raises(TypeError, match="anatomy cannot follow encoder.* it takes convolutional nets apart"):
+    with pytest.raises(TypeError, match="anatomy cannot follow the net, a VisionTransformer: it has parameters outside its layers"):
         anatomy(torchvision.models.vit_b_16(), 224)
+
+    class Functional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 3, 3), nn.Conv2d(3, 3, 3)
+
+        def forward(self, x):
+            return self.last(nn.functional.max_pool2d(self.first(x), 2))
+
+    model = Functional()
+    with pytest.raises(TypeError, match="anatomy cannot follow last, a Conv2d"):
+        anatomy(model, 32)
+    with pytest.raises(ValueError, match=r"in whole pixels, such as 224, not \(32, 32\)"):
+        anatomy(model, (32, 32))
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_half_precision_counts_half_the_bytes():
+    for dtype in (torch.float16, torch.bfloat16):
+        model = AlexNet(10, "small").to(dtype)
+        assert 2 * anatomy(model, 32).total.weight_bytes == anatomy(model.float(), 32).total.weight_bytes
+
+
+def test_adaptive_pooling_has_the_widest_of_its_windows():
+    assert [anatomy(nn.Sequential(nn.AdaptiveAvgPool2d(after)), before)[0].field for before, after in ((5, 3), (8, 6), (12, 6), (7, 1))] == [3, 2, 2, 7]
 
 
 def test_of_two_branches_the_larger_field_counts():

@@ -3,6 +3,7 @@
 import json
 import re
 from base64 import b64decode
+from functools import partial
 from html import escape
 
 import pytest
@@ -102,7 +103,7 @@ def test_where_drawings_and_scripts_are_stripped_the_first_picture_is_an_image()
     still, _, rest = page.partition("<script")
     assert "<svg" not in still and "<form" not in page
     picture = re.search('alt="a disc at 3" src="data:image/svg[+]xml;base64,(.*?)"', still)[1]
-    assert b64decode(picture).decode() == disc().replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"')
+    assert b64decode(picture).decode() == disc().replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg" style="background:#fff"')
 
 
 def test_figures_become_pictures_with_their_titles_as_alternative_text():
@@ -168,6 +169,7 @@ def number(x=0):
     "draw, choices, error, says",
     [
         (undocumented, {"x": [0]}, ValueError, "undocumented has no docstring: write one"),
+        (partial(disc, 3), {"colour": ["red"]}, TypeError, "is not a plain function: write one around it"),
         (disc, {"x": []}, ValueError, "x has no values to choose from"),
         (disc, {"x": [1, 2]}, ValueError, r"disc begins with x=3, which is not among its choices \[1, 2\]"),
         (number, {"x": [0, 1]}, TypeError, "number returned int: let it return a matplotlib figure or a piece of HTML"),

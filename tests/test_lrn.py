@@ -62,6 +62,7 @@ def test_gradcheck(shape, groups, **setting):
     torch.manual_seed(0)
     x = torch.randn(shape[0], shape[1] * groups, *shape[2:], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(LocalResponseNorm(**setting, groups=groups), (x,))
+    assert torch.autograd.gradgradcheck(LocalResponseNorm(**setting, groups=groups), (x,))
 
 
 def test_the_memory_format_stays():

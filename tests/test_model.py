@@ -185,6 +185,8 @@ def test_the_sizes_that_fit_are_those_that_run(variant, size):
         (lambda: AlexNet(colour=1), TypeError, "unknown switch 'colour': choose among input_size"),
         (lambda: AlexNet(activation="gelu"), ValueError, "unknown activation 'gelu': choose one of relu, tanh, sigmoid"),
         (lambda: AlexNet(init="glorot"), ValueError, "unknown init 'glorot': choose one of paper, he, torch"),
+        (lambda: AlexNet(groups=(2, 1, 1, 1, 1)), ValueError, "conv1 cannot deal 3 maps in and 96 out to 2 groups"),
+        (lambda: AlexNet(variant="torchvision", input_size=32), ValueError, "of images of 32 pixels .* take 63 or more"),
         (lambda: AlexNet(0), ValueError, "one class or more, not 0"),
         (lambda: AlexNet(10, "small", input_size=8), ValueError, "of images of 8 pixels the pooling leaves nothing: take 16 or more"),
         (lambda: on_meta()(torch.zeros(1, 1, 224, 224)), ValueError, r"RGB images, shape \(N, 3, H, W\), not \(1, 1, 224, 224\)"),
