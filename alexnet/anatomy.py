@@ -126,7 +126,8 @@ def anatomy(model: nn.Module, input_size: int) -> Anatomy:
             if inputs and hasattr(inputs[0], "field") and isinstance(output, Tensor):
                 output.field = _field(module, inputs[0], output)
             if not hasattr(output, "field"):
-                raise TypeError(f"anatomy cannot follow {name}, a {type(module).__name__}: it knows convolutions, pooling and what keeps the size")
+                kind = type(module).__name__
+                raise TypeError(f"anatomy cannot follow {name}, a {kind}: it knows convolutions, pooling and what keeps the size")
             weights = [w for w in module.parameters() if w not in counted]
             counted.update(weights)
             rows.append(_row(name, module, weights, inputs[0], output, input_size))

@@ -171,10 +171,9 @@ def _html(picture: Figure | str, name: str) -> str:
     photo = any(axes.images for axes in picture.axes)  # photographs may lose detail, and keep their colours on dark pages
     titles = [picture.get_suptitle(), *(axes.get_title(place) for axes in picture.axes for place in ("left", "center", "right"))]
     width, height = (round(inches * PIXELS_PER_INCH) for inches in picture.get_size_inches())
+    quality = {"quality": 82} if photo else {"lossless": True}
     file = BytesIO()
-    picture.savefig(
-        file, format="webp", dpi=1.5 * PIXELS_PER_INCH, pil_kwargs={"quality": 82, "method": 6} if photo else {"lossless": True, "method": 6}
-    )  # fmt: skip
+    picture.savefig(file, format="webp", dpi=1.5 * PIXELS_PER_INCH, pil_kwargs={"method": 6, **quality})
     plt.close(picture)
     return (
         f'<img class="{"photo" if photo else "chart"}" width="{width}" height="{height}" '

@@ -41,7 +41,7 @@ class LocalResponseNorm(nn.LocalResponseNorm):
         if x.ndim < 3:
             raise ValueError(f"LocalResponseNorm takes maps of shape (N, C, *), three dimensions or more, not {tuple(x.shape)}")
         if x.shape[1] % self.groups:
-            raise ValueError(f"{x.shape[1]} maps cannot be normalised in {self.groups} equal groups: let the maps be a multiple of the groups")
+            raise ValueError(f"{x.shape[1]} maps cannot be normalised in {self.groups} equal groups: let them be a multiple of it")
         dtype = x.dtype
         if dtype in (torch.float16, torch.bfloat16):
             x = x.float()

@@ -84,7 +84,8 @@ def test_half_precision_counts_half_the_bytes():
 
 
 def test_adaptive_pooling_has_the_widest_of_its_windows():
-    assert [anatomy(nn.Sequential(nn.AdaptiveAvgPool2d(after)), before)[0].field for before, after in ((5, 3), (8, 6), (12, 6), (7, 1))] == [3, 2, 2, 7]
+    fields = [anatomy(nn.Sequential(nn.AdaptiveAvgPool2d(n)), size)[0].field for size, n in ((5, 3), (8, 6), (12, 6), (7, 1))]
+    assert fields == [3, 2, 2, 7]
 
 
 def test_of_two_branches_the_larger_field_counts():
