@@ -40,9 +40,9 @@ $(VENV)/book.stamp: requirements-book.txt | $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement $<
 	@touch $@
 
-$(VENV)/full.stamp: requirements.txt requirements-book.txt pyproject.toml | $(VENV)
+$(VENV)/full.stamp: requirements.txt pyproject.toml $(VENV)/book.stamp
 	$(BIN)/python -m pip install --quiet --requirement $<
-	@touch $@ $(VENV)/book.stamp
+	@touch $@
 
 $(VENV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

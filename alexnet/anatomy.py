@@ -64,8 +64,9 @@ class Anatomy(list):
         """The table as text: headings, layers, total. Zeros are left out, since most of a row is zeros."""
         headings = [name.replace("_", " ") for name in SHOWN]
         rows = [[_text(getattr(row, name)) for name in SHOWN] for row in self]
-        total = [_text(getattr(self.total, name)) if name in SUMMED else "" for name in SHOWN]
-        return [headings, *rows, ["total", *total[1:]]]
+        total = self.total
+        sums = [_text(getattr(total, name)) if name in SUMMED else "" for name in SHOWN]
+        return [headings, *rows, ["total", *sums[1:]]]
 
     def __str__(self) -> str:
         rows = self._cells()

@@ -1,6 +1,6 @@
 """Local response normalisation (paper, section 3.3): a map's activity, divided by that of its neighbours among the maps.
 
-PyTorch's own moves the tensor through memory some forty times. Here a block of images that fits in the cache goes through
+PyTorch's own moves the whole tensor through memory at every step. Here a block of images that fits in the cache goes through
 all steps before the next one does, and the gradient is written out.
 """
 

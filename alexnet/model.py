@@ -48,7 +48,7 @@ PAPER = Variant()
 VARIANTS = {
     # The net of the paper, run 145 of its source: two columns.
     "paper": PAPER,
-    # All maps connected, no normalisation: what most re-implementations call AlexNet.
+    # All maps connected, no normalisation: the usual re-implementation.
     "single-column": replace(PAPER, groups=(1,) * 5, padding=(2, 2), lrn=False, init="torch"),
     # Section 3.2: half the kernels, but for the last convolution, so that the parameters stay about as many.
     "one-gpu": replace(PAPER, widths=(48, 128, 192, 192, 256), groups=(1,) * 5),
