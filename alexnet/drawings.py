@@ -8,7 +8,7 @@ import io
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
-from math import log2
+from math import log2, log10
 
 import numpy as np
 from PIL import Image
@@ -194,3 +194,138 @@ def shares(rows: Mapping[str, Mapping[str, int]], colours: Sequence[str]) -> str
         body.append(f'<rect x="{x}" y="{y - 9}" width="10" height="10" fill="{colour}"/><text x="{x + 14}" y="{y}">{part}</text>')
         x += 30 + 6 * len(part)
     return svg(360, y + 8, ". ".join(labels), "".join(body))
+
+
+def levels(values: Mapping[str, float], low: int, high: int, label: str) -> str:
+    """One bar a name on a logarithmic axis from 10^low to 10^high; what lies outside stops at the edge, its number does not.
+
+    Args:
+        values: for each bar its name and its length, zero or more.
+        low, high: exponents of ten.
+        label: what the bars are, for the axis and for who cannot see it.
+    """
+    left, width, row = 62, 216, 22
+    bottom = 18 + row * len(values)
+    body = [f'<text x="{left}" y="{bottom + 26}">{label}</text>']
+    for exponent in range(low, high + 1, 2):
+        x = left + width * (exponent - low) / (high - low)
+        body.append(f'<line x1="{x:.0f}" y1="14" x2="{x:.0f}" y2="{bottom}" stroke="currentColor" stroke-opacity="0.2"/>')
+        power = f'10<tspan dy="-4" font-size="8">{exponent}</tspan>'
+        body.append(f'<text x="{x:.0f}" y="{bottom + 12}" text-anchor="middle" font-size="10">{power}</text>')
+    for i, (name, value) in enumerate(values.items()):
+        length = width * min(max((log10(value) if value > 0 else low) - low, 0), high - low) / (high - low)
+        y = 16 + row * i
+        body.append(
+            f'<text x="{left - 6}" y="{y + 12}" text-anchor="end">{name}</text><text x="355" y="{y + 12}" text-anchor="end">{value:.1e}</text>'
+            f'<rect x="{left}" y="{y + 2}" width="{length:.1f}" height="{row - 7}" rx="2" fill="{FIRST}"/>'
+        )
+    return svg(360, bottom + 32, f"{label}: " + ", ".join(f"{name} {value:.1e}" for name, value in values.items()), "".join(body))
+
+
+def before_and_after(before: Sequence[float], after: Sequence[float], top: float, label: str) -> str:
+    """A row of activations as pairs of bars from zero: grey before, blue after.
+
+    Args:
+        before, after: equally many values, zero or more.
+        top: the value at the upper edge.
+        label: what they are, for the axis and for who cannot see it.
+    """
+    unit, height = 330 / len(before), 150
+    body = [f'<line x1="24" y1="{height + 10}" x2="356" y2="{height + 10}" stroke="currentColor"/>']
+    for tick in (0, top / 2, top):
+        y = 10 + height * (1 - tick / top)
+        body.append(f'<text x="20" y="{y + 4:.0f}" text-anchor="end" font-size="10">{tick:g}</text>')
+        body.append(f'<line x1="24" y1="{y:.0f}" x2="356" y2="{y:.0f}" stroke="currentColor" stroke-opacity="0.15"/>')
+    for i, (old, new) in enumerate(zip(before, after, strict=True)):
+        x = 26 + i * unit
+        for value, shift, share, colour in ((old, 0.05, 0.9, BOTH), (new, 0.2, 0.6, FIRST)):
+            tall = height * min(value / top, 1)
+            body.append(
+                f'<rect x="{x + shift * unit:.1f}" y="{10 + height - tall:.1f}" width="{share * unit:.1f}" height="{tall:.1f}" '
+                f'fill="{colour}" fill-opacity="{0.4 if colour == BOTH else 1}"/>'
+            )
+    body.append(f'<text x="190" y="{height + 26}" text-anchor="middle">{label}</text>')
+    return svg(360, height + 32, f"{label}, before and after: " + ", ".join(f"{a:.2f} to {b:.2f}" for a, b in zip(before, after)), "".join(body))
+
+
+def pooled(values: np.ndarray, result: np.ndarray, window: int, stride: int) -> str:
+    """A map, the windows that pool it, and what they leave.
+
+    Args:
+        values: (H, W), 0 to 1, the map.
+        result: (h, w), 0 to 1, the pooled map.
+        window, stride: in positions of the map.
+    """
+    unit = 168 / len(values)
+    body = [_pixels(values, 4, 20, 168), _pixels(result, 190, 20, unit * stride * len(result))]
+    body.append(f'<text x="4" y="14">map, {len(values)}×{len(values)}</text><text x="190" y="14">pooled, {len(result)}×{len(result)}</text>')
+    for i, j in ((1, 1), (1, 0), (0, 1), (0, 0)):
+        colour = SECOND if i == j == 0 else FIRST
+        x, y, side = 4 + j * stride * unit, 20 + i * stride * unit, window * unit
+        body.append(_outline(x, y, side, colour))
+    body.append(_outline(190, 20, unit * stride, SECOND))
+    label = f"windows of {window} that move by {stride} leave {len(result)}×{len(result)} of {len(values)}×{len(values)} values"
+    return svg(360, 216, label, "".join(body))
+
+
+def _outline(x: float, y: float, side: float, colour: str) -> str:
+    return (
+        f'<rect x="{x:.1f}" y="{y:.1f}" width="{side:.1f}" height="{side:.1f}" fill="{colour}" fill-opacity="0.2" '
+        f'stroke="{colour}" stroke-width="2"/>'
+    )
+
+
+def _pixels(values: np.ndarray, x: float, y: float, side: float) -> str:
+    """A map as grey squares; values from 0, black, to 1, white."""
+    picture = Image.fromarray((values.clip(0, 1) * 255).round().astype(np.uint8))
+    file = io.BytesIO()
+    picture.save(file, "png", optimize=True)
+    source = f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
+    return f'<image x="{x}" y="{y}" width="{side:.1f}" height="{side:.1f}" href="{source}" style="image-rendering:pixelated"/>'
+
+
+def units(values: Sequence[float], kept: Sequence[bool], top: float, label: str) -> str:
+    """A layer as discs, as large as what they put out; a unit that is dropped is a cross.
+
+    Args:
+        values: what each unit puts out, zero or more.
+        kept: whether it does.
+        top: the value of the largest disc that has room.
+        label: what they are, for who cannot see them.
+    """
+    across = 16
+    body = []
+    for i, (value, stays) in enumerate(zip(values, kept, strict=True)):
+        x, y = 12 + 22.4 * (i % across), 12 + 22.4 * (i // across)
+        radius, cross = (10 * min(value / top, 1) ** 0.5, 0) if stays else (0, 4)
+        body.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{FIRST}"/><path d="M{x - cross:.1f} {y - cross:.1f}L{x + cross:.1f} '
+            f'{y + cross:.1f}M{x - cross:.1f} {y + cross:.1f}L{x + cross:.1f} {y - cross:.1f}" stroke="{SECOND}" stroke-width="2"/>'
+        )
+    rows = -(-len(values) // across)
+    return svg(360, round(24 + 22.4 * (rows - 1)), label, "".join(body))
+
+
+def descent(background: np.ndarray, points: np.ndarray, goal: tuple[float, float], label: str) -> str:
+    """The way of an optimiser over a landscape seen from above.
+
+    Args:
+        background: (H, W), 0 to 1, the landscape.
+        points: (n, 2), the way, in units of the landscape's width and height, 0 to 1 from the lower left; what lies
+            outside stops at the edge.
+        goal: the lowest point.
+        label: what to say to who cannot see it.
+    """
+    places = points.clip(0, 1) * [360, -220] + [0, 220]
+    line = " ".join(f"{x:.0f},{y:.0f}" for x, y in places)
+    dots = "".join(f'<circle cx="{x:.0f}" cy="{y:.0f}" r="2.5" fill="{SECOND}"/>' for x, y in places)
+    (x0, y0), (x1, y1) = places[0], places[-1]
+    picture = Image.fromarray((background.clip(0, 1) * 255).round().astype(np.uint8)[::-1])
+    body = (
+        f'<image href="{_embed(np.asarray(picture.convert("RGB")))}" width="360" height="220" preserveAspectRatio="none"/>'
+        f'<polyline points="{line}" fill="none" stroke="{SECOND}" stroke-width="1.5"/>{dots}'
+        f'<circle cx="{x0:.0f}" cy="{y0:.0f}" r="5" fill="none" stroke="#000" stroke-width="2"/>'
+        f'<circle cx="{x1:.0f}" cy="{y1:.0f}" r="5" fill="{SECOND}" stroke="#000" stroke-width="1.5"/>'
+        f'<text x="{goal[0] * 360:.0f}" y="{220 - goal[1] * 220 + 5:.0f}" text-anchor="middle" font-size="16" fill="#000">+</text>'
+    )
+    return svg(360, 220, label, body)

@@ -1,0 +1,413 @@
+"""The small measured experiments behind the chapters: ``python -m alexnet.experiments relu --data DIR``.
+
+Each trains a few dozen small nets on CIFAR-10 and writes ``book/runs/NAME.json``, a run at a time: what is finished is
+kept, and the same command goes on where it was stopped. Everything that tells one run from another stands in its
+:class:`Setting`; the same setting gives the same curve.
+"""
+
+import argparse
+import datetime
+import json
+import math
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from alexnet.data import CIFAR10_FOLDER, Pictures, cifar10, photo_patches
+from alexnet.lrn import LocalResponseNorm
+from alexnet.model import ACTIVATIONS, AlexNet
+
+RUNS = Path(__file__).parent.parent / "book" / "runs"
+QUICK = Path(__file__).parent.parent / "book" / "data" / "quick"
+NORMS = {
+    "none": None,
+    "paper's alpha": lambda maps: LocalResponseNorm(alpha=5e-4),  # 1e-4 in the formula of section 3.3
+    "code's alpha": lambda maps: LocalResponseNorm(alpha=1e-4),  # 1e-4 in layer-params-145.cfg, divided by the size
+    "batch": nn.BatchNorm2d,
+}
+ORIGINAL_STDS = (1e-4, 0.01, 0.01, 0.01)  # layers-18pct.cfg
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One training run, from the net to the seed. The recorded file holds these fields, and no other knows more."""
+
+    net: str = "four-layer"  # or "half-small": the variant "small", its convolutions half as wide
+    images: int = 50_000  # training images, equally many of each class
+    activation: str = "relu"
+    norm: str = "none"  # a name in NORMS
+    pool: tuple[int, int] = (3, 2)  # window and stride
+    init: str = "he"  # a name in INITS
+    scale: str = "standardised"  # pixels minus the mean image, over their standard deviation; or "raw": 0 to 255, minus the mean image
+    dropout: float = 0.0  # in the hidden fully connected layers, which the four-layer net has not
+    decay: float = 0.0  # of the weights, not of the biases
+    rate: float = 0.01
+    schedule: str = "constant"  # or "linear", from the rate to zero
+    epochs: int = 10  # at most
+    target: float = 0.0  # training error that ends the run
+    seed: int = 0
+    batch: int = 128
+    momentum: float = 0.9
+
+
+# The nets
+
+
+def four_layer(setting: Setting, classes: int, size: int = 32) -> nn.Sequential:
+    """The CIFAR-10 net of 2012 in four layers of weights: ``example-layers/layers-18pct.cfg``.
+
+    The paper does not specify the "four-layer" net of its Figure 1 further. As in that file, the first pooling takes the
+    maximum, before the activation, and the others take the mean; windows may hang over the edge, so that 3/2 and 2/2
+    leave equally many positions.
+
+    Shape: images (N, 3, size, size), size a multiple of 8; logits (N, classes).
+    """
+    activation, norm = ACTIVATIONS[setting.activation], NORMS[setting.norm]
+    pool = {"kernel_size": setting.pool[0], "stride": setting.pool[1], "ceil_mode": True}
+    layers = [nn.Conv2d(3, 32, 5, padding=2), nn.MaxPool2d(**pool), activation()]  # (N, 32, size/2, size/2)
+    layers += [norm(32)] if norm else []
+    layers += [nn.Conv2d(32, 32, 5, padding=2), activation(), nn.AvgPool2d(**pool)]  # (N, 32, size/4, size/4)
+    layers += [norm(32)] if norm else []
+    layers += [nn.Conv2d(32, 64, 5, padding=2), activation(), nn.AvgPool2d(**pool)]  # (N, 64, size/8, size/8)
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(size * size, classes))
+
+
+def half_small(setting: Setting, classes: int, size: int = 32) -> AlexNet:
+    """AlexNet's variant ``small``, with half the maps: eight layers, a quarter of the work. It takes 32×32 pixels."""
+    init = "he" if setting.init == "he" else "paper"
+    return AlexNet(classes, "small", widths=(32, 64, 96, 96, 64), dropout=setting.dropout, init=init)
+
+
+def _init_he(layers: list[nn.Module]) -> None:
+    for layer in layers:
+        nn.init.kaiming_normal_(layer.weight)
+        nn.init.zeros_(layer.bias)
+
+
+def _init_original(layers: list[nn.Module]) -> None:
+    for layer, std in zip(layers, ORIGINAL_STDS, strict=True):
+        nn.init.normal_(layer.weight, std=std)
+        nn.init.zeros_(layer.bias)
+
+
+def _zero_biases(layers: list[nn.Module]) -> None:
+    for layer in layers:
+        nn.init.zeros_(layer.bias)
+
+
+NETS = {"four-layer": four_layer, "half-small": half_small}
+INITS: dict[str, Callable[[list[nn.Module]], None]] = {
+    "he": _init_he,
+    "torch": lambda layers: None,  # PyTorch's default, uniform within 1/sqrt(inputs)
+    "original": _init_original,
+    "paper": lambda layers: None,  # half_small has it: section 5
+    "paper, biases 0": _zero_biases,
+}
+
+
+def build(setting: Setting, classes: int, size: int = 32) -> nn.Module:
+    """The net of a setting, with the weights that its seed gives."""
+    torch.manual_seed(setting.seed)
+    model = NETS[setting.net](setting, classes, size)
+    INITS[setting.init]([m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)])
+    return model.to(memory_format=torch.channels_last)
+
+
+# One run
+
+
+def prepare(pictures: Pictures, scale: str, device: str | torch.device = "cpu") -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """All images in float32 on the device, the mean training image subtracted: train, labels, test, labels."""
+    mean = pictures.train.float().mean(0)
+    std = (pictures.train[:10_000].float() - mean).std() if scale == "standardised" else 1.0
+
+    def pixels(images: Tensor) -> Tensor:
+        return images.to(device).float().sub_(mean.to(device)).div_(std).contiguous(memory_format=torch.channels_last)
+
+    return pixels(pictures.train), pictures.train_labels.to(device), pixels(pictures.test), pictures.test_labels.to(device)
+
+
+def epoch(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """One pass over the images in a new order; a last batch that is not full is left out.
+
+    Convolutions are computed in bfloat16, the weights are float32: on two CPU cores that is twice as fast.
+
+    Yields:
+        For each step its loss, and the share of its batch that was classified wrongly, still on the device.
+    """
+    order = torch.randperm(len(images), device=images.device)
+    for chosen in order[: len(images) // batch * batch].split(batch):
+        with torch.autocast(images.device.type, torch.bfloat16):
+            logits = model(images[chosen])
+        loss = F.cross_entropy(logits.float(), labels[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        yield loss.detach(), (logits.detach().argmax(1) != labels[chosen]).float().mean()
+
+
+@torch.no_grad()
+def error(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Share of the images that the net, in evaluation mode, classifies wrongly."""
+    model.eval()
+    with torch.autocast(images.device.type, torch.bfloat16):
+        wrong = sum((model(x).argmax(1) != y).sum() for x, y in zip(images.split(1000), labels.split(1000)))
+    model.train()
+    return wrong.item() / len(images)
+
+
+def fit(setting: Setting, data: tuple[Tensor, Tensor, Tensor, Tensor], classes: int, bar: tqdm) -> dict:
+    """Train one net.
+
+    Args:
+        data: what :func:`prepare` gives.
+        bar: a progress bar, moved on at every epoch.
+
+    Returns:
+        ``loss`` and ``train_error``: a row an epoch, four figures a row, each the mean over a quarter of the epoch while
+        training; ``test_error``: a figure an epoch; where the rate fell to zero, ``final_train_error``: of all training
+        images afterwards, in evaluation mode. Errors are shares, 0 to 1. A loss that is not finite ends the run, with None.
+    """
+    images, labels, test_images, test_labels = data
+    model = build(setting, classes, images.shape[-1]).to(images.device)
+    weights = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": weights, "weight_decay": setting.decay}, {"params": others}]
+    optimizer = torch.optim.SGD(groups, lr=setting.rate, momentum=setting.momentum)
+    steps = len(images) // setting.batch
+    curve = {"loss": [], "train_error": [], "test_error": []}
+    for n in range(setting.epochs):
+        found = []
+        for step, result in enumerate(epoch(model, optimizer, images, labels, setting.batch), start=n * steps + 1):
+            found.append(torch.stack(result))
+            if setting.schedule == "linear":
+                for group in optimizer.param_groups:
+                    group["lr"] = setting.rate * (1 - step / (steps * setting.epochs))
+        quarters = torch.stack([part.mean(0) for part in torch.stack(found).tensor_split(4)]).T.tolist()
+        for name, row in zip(("loss", "train_error"), quarters):
+            curve[name].append([_digits(value) for value in row])
+        bar.update()
+        if not math.isfinite(sum(quarters[0])):
+            break
+        curve["test_error"].append(_digits(error(model, test_images, test_labels)))
+        bar.set_postfix_str(f"training {quarters[1][-1]:.1%}, test {curve['test_error'][-1]:.1%}")
+        if quarters[1][-1] < setting.target:
+            break
+    if setting.schedule == "linear":  # trained out: else nobody asks
+        curve["final_train_error"] = _digits(error(model, images, labels))
+    return curve
+
+
+def _digits(value: float) -> float | None:
+    return round(value, 5) if math.isfinite(value) else None
+
+
+# A file of runs
+
+
+class Lab:
+    """Runs experiments and keeps what they find in one file, written anew after every run."""
+
+    def __init__(self, name: str, pictures: Pictures, folder: Path, device: str, seeds: int, most_epochs: int | None, quick: bool) -> None:
+        self.pictures, self.device, self.most_epochs, self.quick = pictures, device, most_epochs, quick
+        self.seeds = range(seeds)
+        self.path = folder / f"{name}.json"
+        self.head = {
+            "experiment": name,
+            "command": f"python -m alexnet.experiments {name}" + " --quick" * quick,
+            "options": {"seeds": seeds, "epochs": most_epochs},
+            "data": {"name": pictures.name, "train": len(pictures.train), "test": len(pictures.test), "classes": list(pictures.classes)},
+        }
+        self.known = _recorded(folder, self.head["data"])
+        if self.path.exists():
+            before = json.loads(self.path.read_text())
+            for what in ("command", "options", "data"):
+                if before[what] != self.head[what]:
+                    raise SystemExit(
+                        f"{self.path} was made with other {what} ({before[what]}): give another folder with --out, or move the file away"
+                    )
+        self.runs: list[dict] = []
+        self._data: tuple = ()
+
+    def run(self, setting: Setting) -> dict:
+        """The run of a setting: recorded before, here or in another experiment's file, or trained now and recorded."""
+        if self.most_epochs:
+            setting = replace(setting, epochs=min(setting.epochs, self.most_epochs))
+        if self.quick:
+            setting = replace(setting, images=min(setting.images, len(self.pictures.train)), batch=32)
+        key = _key(asdict(setting))
+        run = self.known.get(key)
+        if run is None:
+            run = self.known[key] = self._train(setting)
+        if run not in self.runs:
+            self.runs.append(run)
+            self._save()
+        return run
+
+    def _train(self, setting: Setting) -> dict:
+        what = (setting.images, setting.scale)
+        if not self._data or self._data[0] != what:  # one set at a time is held in floating point
+            chosen = self.pictures if setting.images == len(self.pictures.train) else self.pictures.subset(setting.images)
+            self._data = what, prepare(chosen, setting.scale, self.device)
+        start = time.perf_counter()
+        with tqdm(total=setting.epochs, desc=_difference(setting), unit="epoch", disable=None) as bar:
+            curve = fit(setting, self._data[1], len(self.pictures.classes), bar)
+        seconds = round(time.perf_counter() - start, 1)
+        print(f"{self.path.stem} {len(self.runs) + 1}: {_difference(setting)}: {len(curve['test_error'])} epochs, {seconds} s", flush=True)
+        return {"setting": json.loads(_key(asdict(setting))), "curve": curve, "seconds": seconds, "date": str(datetime.date.today()), "machine": machine(self.device)}
+
+    def _save(self) -> None:
+        """What an earlier command recorded and this one has not come to yet stays in the file."""
+        earlier = json.loads(self.path.read_text())["runs"] if self.path.exists() else []
+        kept = {_key(run["setting"]) for run in self.runs}
+        runs = self.runs + [run for run in earlier if _key(run["setting"]) not in kept]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_suffix(".part")
+        head = json.dumps(self.head, indent=1)[:-2]
+        part.write_text(head + ',\n "runs": [\n' + ",\n".join(json.dumps(run, separators=(",", ":")) for run in runs) + "\n]}\n")
+        os.replace(part, self.path)
+
+
+def _recorded(folder: Path, data: dict) -> dict[str, dict]:
+    files = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    return {_key(run["setting"]): run for file in files if file.get("data") == data for run in file.get("runs", [])}
+
+
+def _key(setting: dict) -> str:
+    """A setting as text. A field that a file does not have yet had its default when the file was written."""
+    return json.dumps(asdict(Setting()) | setting, sort_keys=True)
+
+
+def _difference(setting: Setting) -> str:
+    """What sets a setting apart from the default one."""
+    default = asdict(Setting())
+    return ", ".join(f"{name} {value}" for name, value in asdict(setting).items() if value != default[name])
+
+
+def machine(device: str) -> str:
+    """The hardware by name, and the versions that the figures may depend on."""
+    if torch.device(device).type == "cuda":
+        where = torch.cuda.get_device_name(device)
+    else:
+        lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+        names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+        where = f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} cores"
+    return f"{where}; torch {torch.__version__}, torchvision {torchvision.__version__}, Python {platform.python_version()}"
+
+
+# The experiments
+
+
+def best_rate(lab: Lab, setting: Setting, epochs: int = 2) -> Setting:
+    """The setting with the rate, out of ..., 0.01, 0.03, 0.1, ..., of the lowest training loss after a few epochs.
+
+    The search starts at the setting's rate and goes on downhill, so that the best is never at the edge of a grid.
+    """
+    losses: dict[int, float] = {}
+
+    def at(step: int) -> Setting:
+        exponent = round(2 * math.log10(setting.rate)) + step
+        return replace(setting, rate=float(f"{10 ** (exponent / 2):.0e}"))
+
+    def loss(step: int) -> float:
+        if step not in losses:
+            rows = lab.run(replace(at(step), epochs=epochs, target=0.0))["curve"]["loss"]
+            losses[step] = math.inf if rows[-1][-1] is None else rows[-1][-1]
+        return losses[step]
+
+    step = 0
+    way = 1 if loss(1) < loss(0) else -1
+    while loss(step + way) < loss(step) and abs(step) < 6:
+        step += way
+    return at(step)
+
+
+def over_seeds(lab: Lab, settings: Iterable[Setting]) -> None:
+    """All settings with seed 0 first, then with seed 1, and so on: stopped early, the comparison is still whole."""
+    settings = list(settings)
+    for seed in lab.seeds:
+        for setting in settings:
+            lab.run(replace(setting, seed=seed))
+
+
+CAUSES = [("torch", "standardised"), ("original", "raw"), ("original", "standardised"), ("torch", "raw")]
+
+
+def relu(lab: Lab) -> None:
+    """P5: epochs to 25 % training error with ReLU, tanh and sigmoid, each with its own best rate.
+
+    With today's initialisation and scale of the pixels and with those of 2012; then crossed, to see which of them matters.
+    """
+    for init, scale in CAUSES:
+        activations = ACTIVATIONS if (init, scale) in CAUSES[:2] else ("relu", "tanh")
+        start = 0.03 if scale == "standardised" else 0.001
+        settings = [Setting(activation=name, init=init, scale=scale, rate=start, target=0.25, epochs=12) for name in activations]
+        over_seeds(lab, [best_rate(lab, setting) for setting in settings])
+
+
+BASELINE = Setting(norm="paper's alpha", decay=0.001, rate=0.05, schedule="linear", epochs=12)
+
+
+def lrn(lab: Lab) -> None:
+    """P9: the net of 2012 without normalisation, with it after the paper and after the code, and with batch normalisation."""
+    over_seeds(lab, [replace(BASELINE, norm=norm) for norm in NORMS])
+
+
+def pooling(lab: Lab) -> None:
+    """P10: windows that overlap, 3/2, against 2/2."""
+    over_seeds(lab, [replace(BASELINE, pool=pool) for pool in [(3, 2), (2, 2)]])
+
+
+def dropout(lab: Lab) -> None:
+    """P16: eight layers with and without dropout, on 5,000 images and on all of them."""
+    base = replace(BASELINE, net="half-small", rate=0.03, decay=0.0005)
+    for images, epochs in ((5_000, 60), (50_000, 15)):
+        over_seeds(lab, [replace(base, images=images, epochs=epochs, dropout=dropout) for dropout in (0.0, 0.5)])
+
+
+def learning(lab: Lab) -> None:
+    """P18: weight decay and the training error. P19: biases of 1 and the first stage of learning."""
+    over_seeds(lab, [replace(BASELINE, decay=decay) for decay in (0.0, 0.0005, BASELINE.decay)])
+    base = Setting(net="half-small", epochs=6, dropout=0.5)
+    over_seeds(lab, [replace(base, init=init) for init in ("paper", "paper, biases 0")])
+
+
+EXPERIMENTS = {function.__name__: function for function in (relu, lrn, pooling, dropout, learning)}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m alexnet.experiments", description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=EXPERIMENTS, help="which experiment")
+    parser.add_argument("--data", type=Path, default=CIFAR10_FOLDER, help="folder with CIFAR-10, or to download it to (%(default)s)")
+    parser.add_argument("--out", type=Path, help="folder for NAME.json (book/runs; with --quick, book/data/quick)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)")
+    parser.add_argument("--seeds", type=int, help="seeds a setting (3; with --quick, 2)")
+    parser.add_argument("--epochs", type=int, help="epochs a run at most")
+    parser.add_argument("--quick", action="store_true", help="a run of seconds, on patches of photographs: does it work?")
+    options = parser.parse_args(arguments)
+    for name in ("seeds", "epochs"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            parser.error(f"--{name} is 1 or more, not {getattr(options, name)}")
+    try:
+        torch.empty(0, device=options.device)
+        pictures = photo_patches(320) if options.quick else cifar10(options.data)
+    except (RuntimeError, AssertionError, FileNotFoundError, ValueError) as problem:
+        sys.exit(f"{str(problem).splitlines()[0]}")
+    out = options.out or (QUICK if options.quick else RUNS)
+    seeds, epochs = options.seeds or (2 if options.quick else 3), options.epochs or (1 if options.quick else None)
+    EXPERIMENTS[options.name](Lab(options.name, pictures, out, options.device, seeds, epochs, options.quick))
+    print(out / f"{options.name}.json")
+
+
+if __name__ == "__main__":
+    main()
