@@ -11,6 +11,7 @@ import json
 import math
 import os
 import platform
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -301,7 +302,7 @@ def machine(device: str) -> str:
     else:
         lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
         names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-        where = f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} cores"
+        where = f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} threads"
     return f"{where}; torch {torch.__version__}, torchvision {torchvision.__version__}, Python {platform.python_version()}"
 
 
@@ -382,6 +383,51 @@ def learning(lab: Lab) -> None:
     over_seeds(lab, [replace(base, init=init) for init in ("paper", "paper, biases 0")])
 
 
+# Reading what was recorded
+
+
+def recorded(name: str, folder: Path = RUNS, **fields: object) -> list[dict]:
+    """The runs of ``book/runs/NAME.json`` whose settings have these values.
+
+    Raises:
+        FileNotFoundError: if the experiment was not recorded.
+        ValueError: if no run has these values.
+    """
+    path = folder / f"{name}.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: python -m alexnet.experiments {name} makes it")
+    runs = json.loads(path.read_text())["runs"]
+    chosen = [run for run in runs if all(run["setting"][field] == value for field, value in fields.items())]
+    if not chosen:
+        raise ValueError(f"{path} has no run with {fields}")
+    return chosen
+
+
+def epochs_to(run: dict, error: float) -> float:
+    """Epochs until the training error of a quarter of an epoch was below ``error``; infinity if it never was."""
+    quarters = [value for row in run["curve"]["train_error"] for value in row]
+    return next(((n + 1) / 4 for n, value in enumerate(quarters) if value is not None and value < error), math.inf)
+
+
+def last(runs: Iterable[dict], what: str = "test_error") -> list[float]:
+    """What the runs ended with, in per cent: their ``test_error`` or their ``final_train_error``."""
+    ends = (run["curve"][what] for run in runs)
+    return [100 * (end[-1] if isinstance(end, list) else end) for end in ends]
+
+
+def difference(a: list[float], b: list[float]) -> tuple[float, float, float]:
+    """How much larger the mean of ``a`` is than that of ``b``, and Welch's interval of 95 % around it."""
+    from scipy.stats import ttest_ind  # here, since whoever only trains needs no statistics
+
+    interval = ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    return statistics.mean(a) - statistics.mean(b), float(interval.low), float(interval.high)
+
+
+def verdict(low: float, high: float, claimed: float = 0.0) -> str:
+    """What an interval says of the claim that a figure is above ``claimed``."""
+    return "holds" if low > claimed else "does not hold" if high < claimed else "cannot tell at this scale"
+
+
 EXPERIMENTS = {function.__name__: function for function in (relu, lrn, pooling, dropout, learning)}
 
 
@@ -400,9 +446,12 @@ def main(arguments: list[str] | None = None) -> None:
             parser.error(f"--{name} is 1 or more, not {getattr(options, name)}")
     try:
         torch.empty(0, device=options.device)
-        pictures = photo_patches(320) if options.quick else cifar10(options.data)
-    except (RuntimeError, AssertionError, FileNotFoundError, ValueError) as problem:
-        sys.exit(f"{str(problem).splitlines()[0]}")
+    except (RuntimeError, AssertionError) as problem:
+        sys.exit(f"--device {options.device} cannot be used here, take --device cpu: {str(problem).splitlines()[0]}")
+    try:
+        pictures = photo_patches(128) if options.quick else cifar10(options.data)
+    except (FileNotFoundError, ValueError) as problem:
+        sys.exit(str(problem))
     out = options.out or (QUICK if options.quick else RUNS)
     seeds, epochs = options.seeds or (2 if options.quick else 3), options.epochs or (1 if options.quick else None)
     EXPERIMENTS[options.name](Lab(options.name, pictures, out, options.device, seeds, epochs, options.quick))

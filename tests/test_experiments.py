@@ -1,0 +1,248 @@
+"""The experiments, on patches of photographs and in seconds; and what the recorded files must carry."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from alexnet import LocalResponseNorm, experiments
+from alexnet.data import photo_patches
+from alexnet.experiments import EXPERIMENTS, RUNS, Lab, Setting, best_rate, build, difference, epochs_to, fit, last, main, prepare, recorded, verdict
+
+
+@pytest.fixture(scope="module")
+def patches():
+    return photo_patches(128)
+
+
+def curves(path):
+    return {json.dumps(run["setting"]): run["curve"] for run in json.loads(path.read_text())["runs"]}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_quick(name, tmp_path):
+    main([name, "--quick", "--seeds", "1", "--out", str(tmp_path)])
+    file = json.loads((tmp_path / f"{name}.json").read_text())
+    assert file["command"] == f"python -m alexnet.experiments {name} --quick" and file["data"]["name"] == "photo patches"
+    assert len({json.dumps(run["setting"]) for run in file["runs"]}) == len(file["runs"]) >= 2
+    for run in file["runs"]:
+        assert set(run["setting"]) == set(asdict(Setting())) and "torch" in run["machine"]
+        assert len(run["curve"]["loss"]) == len(run["curve"]["train_error"]) == 1 and len(run["curve"]["loss"][0]) == 4
+
+
+def test_killed_and_started_again(tmp_path):
+    """SIGKILL half-way: the same command ends with what an undisturbed one ends with."""
+    arguments = ["lrn", "--quick", "--out"]
+    main([*arguments, str(tmp_path / "whole")])
+    part = tmp_path / "part"
+    with subprocess.Popen([sys.executable, "-m", "alexnet.experiments", *arguments, str(part)], stdout=subprocess.DEVNULL) as process:
+        while not (part / "lrn.json").exists() or len(curves(part / "lrn.json")) < 2:
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+    kept = json.loads((part / "lrn.json").read_text())["runs"]
+    assert 2 <= len(kept) < len(curves(tmp_path / "whole" / "lrn.json"))
+    main([*arguments, str(part)])
+    assert curves(part / "lrn.json") == curves(tmp_path / "whole" / "lrn.json")
+    assert json.loads((part / "lrn.json").read_text())["runs"][: len(kept)] == kept  # not made again
+
+
+def test_what_another_experiment_made_is_taken_over(tmp_path, capsys):
+    main(["lrn", "--quick", "--out", str(tmp_path)])
+    main(["pooling", "--quick", "--out", str(tmp_path)])
+    shared = curves(tmp_path / "pooling.json").keys() & curves(tmp_path / "lrn.json").keys()
+    assert len(shared) == 2  # a seed each, of the net with windows of 3
+    assert capsys.readouterr().out.count("\npooling ") == 2  # trained: those with windows of 2
+
+
+def test_a_file_made_otherwise_is_not_touched(tmp_path):
+    main(["lrn", "--quick", "--seeds", "1", "--out", str(tmp_path)])
+    before = (tmp_path / "lrn.json").read_text()
+    with pytest.raises(SystemExit, match="was made with other options.*give another folder"):
+        main(["lrn", "--quick", "--seeds", "2", "--out", str(tmp_path)])
+    assert (tmp_path / "lrn.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["lrn", "--quick", "--seeds", "0"], "--seeds is 1 or more, not 0"),
+        (["lrn", "--quick", "--epochs", "-1"], "--epochs is 1 or more, not -1"),
+        (["lrn", "--quick", "--device", "cuda:77"], "--device cuda:77 cannot be used here, take --device cpu"),
+        (["lrn", "--quick", "--device", "toaster"], "--device toaster cannot be used here"),
+        (["lrm"], "invalid choice: 'lrm'"),
+    ],
+)
+def test_says_what_is_wrong_and_exits(arguments, says, tmp_path, capsys):
+    with pytest.raises(SystemExit) as problem:
+        main([*arguments, "--out", str(tmp_path)])
+    told = str(problem.value) if isinstance(problem.value.code, str) else capsys.readouterr().err.splitlines()[-1]
+    assert says in told and problem.value.code != 0 and "\n" not in told
+    assert not list(tmp_path.iterdir())
+
+
+def test_class_folders_that_are_missing(tmp_path):
+    (tmp_path / "train").mkdir()
+    with pytest.raises(SystemExit, match="has train/ and no test/"):
+        main(["lrn", "--data", str(tmp_path)])
+
+
+# The net of 2012, and one run
+
+
+def test_the_four_layers():
+    """layers-18pct.cfg: 32, 32 and 64 kernels of 5×5, three poolings, ten classes."""
+    model = build(Setting(), classes=10)
+    layers = [m for m in model if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert [tuple(m.weight.shape) for m in layers] == [(32, 3, 5, 5), (32, 32, 5, 5), (64, 32, 5, 5), (10, 1024)]
+    assert [type(m) for m in model if "Pool" in type(m).__name__] == [nn.MaxPool2d, nn.AvgPool2d, nn.AvgPool2d]
+    assert sum(p.numel() for p in model.parameters()) == 89_578
+
+
+@given(size=st.sampled_from([8, 16, 32, 40]), pool=st.sampled_from([(3, 2), (2, 2)]), norm=st.sampled_from(list(experiments.NORMS)))
+@settings(deadline=None, max_examples=12)
+def test_any_pooling_leaves_as_many_positions(size, pool, norm):
+    model = build(Setting(pool=pool, norm=norm), classes=5, size=size)
+    assert model(torch.zeros(2, 3, size, size)).shape == (2, 5)
+
+
+def test_pooling_by_torchs_own():
+    """Windows that hang over the edge: the maximum of what is there, the mean of what is there."""
+    x = torch.randn(1, 2, 6, 6)
+    widest = F.max_pool2d(F.pad(x, (0, 1, 0, 1), value=-math.inf), 3, 2)
+    torch.testing.assert_close(nn.MaxPool2d(3, 2, ceil_mode=True)(x), widest)
+    counted = F.avg_pool2d(F.pad(x, (0, 1, 0, 1)), 3, 2, divisor_override=1) / F.avg_pool2d(F.pad(torch.ones(1, 1, 6, 6), (0, 1, 0, 1)), 3, 2, divisor_override=1)
+    torch.testing.assert_close(nn.AvgPool2d(3, 2, ceil_mode=True)(x), counted)
+
+
+def test_initialisations():
+    std = [layer.weight.std().item() for layer in build(Setting(init="original"), 10) if isinstance(layer, nn.Conv2d | nn.Linear)]
+    assert std == pytest.approx([1e-4, 0.01, 0.01, 0.01], rel=0.05)
+    with_ones, with_zeros = (build(Setting(net="half-small", init=init), 10) for init in ("paper", "paper, biases 0"))
+    assert with_ones.features.conv2.bias.eq(1).all() and with_zeros.features.conv2.bias.eq(0).all()
+    assert with_ones.features.conv2.weight.equal(with_zeros.features.conv2.weight)
+
+
+def test_the_two_alphas():
+    paper, code = (next(m for m in build(Setting(norm=norm), 10) if isinstance(m, LocalResponseNorm)) for norm in ("paper's alpha", "code's alpha"))
+    assert paper.alpha / paper.size == 1e-4 and code.alpha == 1e-4
+
+
+def test_prepare(patches):
+    images, labels, test, test_labels = prepare(patches, "standardised")
+    assert images.shape == (128, 3, 32, 32) and images.dtype == torch.float32 and images.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(images.mean(0), torch.zeros(3, 32, 32), atol=1e-5, rtol=0)
+    assert images.std() == pytest.approx(1, abs=1e-3)
+    raw = prepare(patches, "raw")
+    torch.testing.assert_close(raw[2], patches.test.float() - patches.train.float().mean(0))  # the training images' mean
+
+
+def one(setting, patches):
+    with tqdm(disable=True) as bar:
+        return fit(replace(setting, batch=32), prepare(patches, setting.scale), 8, bar)
+
+
+def test_a_run_is_its_seed(patches):
+    setting = Setting(epochs=2, net="half-small", dropout=0.5)
+    assert one(setting, patches) == one(setting, patches) != one(replace(setting, seed=1), patches)
+
+
+def test_it_learns(patches):
+    curve = one(Setting(epochs=30, rate=0.02), patches)
+    assert curve["loss"][-1][-1] < 0.7 * curve["loss"][0][0] and curve["train_error"][-1][-1] < curve["train_error"][0][0]
+
+
+def test_it_stops_at_its_target(patches):
+    assert len(one(Setting(epochs=5, target=1.1), patches)["test_error"]) == 1
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(patches):
+    curve = one(Setting(epochs=5, rate=1e12), patches)
+    assert curve["loss"][-1][-1] is None and len(curve["loss"]) < 5
+    json.dumps(curve, allow_nan=False)
+
+
+def test_the_rate_falls_to_zero(patches, monkeypatch):
+    rates = []
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda self: rates.append(self.param_groups[1]["lr"]))
+    one(Setting(epochs=2, rate=0.8, schedule="linear"), patches)  # four steps an epoch
+    assert rates == pytest.approx([0.8 * (1 - n / 8) for n in range(8)])
+
+
+def test_decay_is_of_the_weights_only(patches, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda self: seen.update({p.ndim: g["weight_decay"] for g in self.param_groups for p in g["params"]}))
+    one(Setting(epochs=1, decay=0.004), patches)
+    assert seen == {4: 0.004, 2: 0.004, 1: 0}
+
+
+class Curve:
+    """Stands in for a laboratory: the loss is a valley in the logarithm of the rate."""
+
+    def __init__(self, best):
+        self.best, self.asked = best, []
+
+    def run(self, setting):
+        self.asked.append(setting.rate)
+        return {"curve": {"loss": [[abs(math.log10(setting.rate / self.best))]]}}
+
+
+@given(start=st.sampled_from([0.001, 0.003, 0.01, 0.03, 0.1]), best=st.sampled_from([3e-4, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3]))
+def test_the_best_rate_is_found_and_not_at_an_edge(start, best):
+    lab = Curve(best)
+    assert best_rate(lab, Setting(rate=start)).rate == best
+    assert min(lab.asked) < best < max(lab.asked) and len(set(lab.asked)) == len(lab.asked)
+
+
+# Reading
+
+
+def test_epochs_to():
+    run = {"curve": {"train_error": [[0.9, 0.8, 0.7, 0.6], [0.4, None, 0.2, 0.1]]}}
+    assert (epochs_to(run, 0.65), epochs_to(run, 0.5), epochs_to(run, 0.3), epochs_to(run, 0.05)) == (1, 1.25, 1.75, math.inf)
+
+
+def test_difference_by_hand():
+    """Welch's interval of two threes: variances 1 and 4, so 5/3 under the root, and 2.94 degrees of freedom."""
+    mean, low, high = difference([11.0, 12, 13], [6.0, 8, 10])
+    assert mean == 4 and high - mean == pytest.approx(mean - low) == pytest.approx(3.2208 * (5 / 3) ** 0.5, rel=1e-3)
+
+
+def test_verdicts():
+    assert [verdict(0.1, 0.5), verdict(-0.5, -0.1), verdict(-0.1, 0.5), verdict(1.0, 2.0, claimed=6)] == [
+        "holds", "does not hold", "cannot tell at this scale", "does not hold",
+    ]  # fmt: skip
+
+
+def test_last():
+    assert last([{"curve": {"test_error": [0.5, 0.25], "final_train_error": 0.125}}]) == [25]
+    assert last([{"curve": {"test_error": [0.5], "final_train_error": 0.125}}], "final_train_error") == [12.5]
+
+
+def test_recorded_says_what_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="python -m alexnet.experiments lrn makes it"):
+        recorded("lrn", tmp_path)
+
+
+@pytest.mark.parametrize("path", sorted(RUNS.glob("*.json")), ids=lambda path: path.stem)
+def test_what_is_recorded_carries_all_that_it_takes_to_run_it_again(path):
+    file = json.loads(path.read_text())
+    assert file["command"] == f"python -m alexnet.experiments {path.stem}" and file["options"] == {"seeds": 3, "epochs": None}
+    assert file["data"]["name"] == "CIFAR-10" and (file["data"]["train"], file["data"]["test"]) == (50_000, 10_000)
+    for run in file["runs"]:
+        setting, curve = Setting(**{**run["setting"], "pool": tuple(run["setting"]["pool"])}), run["curve"]
+        assert "torch" in run["machine"] and run["seconds"] > 0 and run["date"].startswith("20")
+        assert 1 <= len(curve["test_error"]) <= setting.epochs and len(curve["train_error"]) == len(curve["loss"])
+    assert path.stat().st_size < 300_000
