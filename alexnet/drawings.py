@@ -216,10 +216,10 @@ def levels(values: Mapping[str, float], low: int, high: int, label: str) -> str:
         length = width * min(max((log10(value) if value > 0 else low) - low, 0), high - low) / (high - low)
         y = 16 + row * i
         body.append(
-            f'<text x="{left - 6}" y="{y + 12}" text-anchor="end">{name}</text><text x="355" y="{y + 12}" text-anchor="end">{value:.1e}</text>'
+            f'<text x="{left - 6}" y="{y + 12}" text-anchor="end">{name}</text><text x="355" y="{y + 12}" text-anchor="end">{value:.2g}</text>'
             f'<rect x="{left}" y="{y + 2}" width="{length:.1f}" height="{row - 7}" rx="2" fill="{FIRST}"/>'
         )
-    return svg(360, bottom + 32, f"{label}: " + ", ".join(f"{name} {value:.1e}" for name, value in values.items()), "".join(body))
+    return svg(360, bottom + 32, f"{label}: " + ", ".join(f"{name} {value:.2g}" for name, value in values.items()), "".join(body))
 
 
 def before_and_after(before: Sequence[float], after: Sequence[float], top: float, label: str) -> str:
@@ -324,8 +324,8 @@ def descent(background: np.ndarray, points: np.ndarray, goal: tuple[float, float
     body = (
         f'<image href="{_embed(np.asarray(picture.convert("RGB")))}" width="360" height="220" preserveAspectRatio="none"/>'
         f'<polyline points="{line}" fill="none" stroke="{SECOND}" stroke-width="1.5"/>{dots}'
-        f'<circle cx="{x0:.0f}" cy="{y0:.0f}" r="5" fill="none" stroke="#000" stroke-width="2"/>'
+        f'<circle cx="{x0:.0f}" cy="{y0:.0f}" r="5" fill="none" stroke="#fff" stroke-width="2"/>'
         f'<circle cx="{x1:.0f}" cy="{y1:.0f}" r="5" fill="{SECOND}" stroke="#000" stroke-width="1.5"/>'
-        f'<text x="{goal[0] * 360:.0f}" y="{220 - goal[1] * 220 + 5:.0f}" text-anchor="middle" font-size="16" fill="#000">+</text>'
+        f'<text x="{goal[0] * 360:.0f}" y="{220 - goal[1] * 220 + 5:.0f}" text-anchor="middle" font-size="18" fill="#fff">+</text>'
     )
     return svg(360, 220, label, body)
