@@ -329,3 +329,81 @@ def descent(background: np.ndarray, points: np.ndarray, goal: tuple[float, float
         f'<text x="{goal[0] * 360:.0f}" y="{220 - goal[1] * 220 + 5:.0f}" text-anchor="middle" font-size="18" fill="#fff">+</text>'
     )
     return svg(360, 220, label, body)
+
+
+def crop(photo: np.ndarray, top: int, left: int, size: int, flip: bool, label: str) -> str:
+    """A photograph with a window on it, and beside it what is seen through the window.
+
+    Args:
+        photo: (H, W, 3), uint8.
+        top, left: the window's upper left corner, in pixels.
+        size: its side, in pixels.
+        flip: whether what is seen is mirrored.
+        label: what to say to who cannot see it.
+    """
+    height, width = photo.shape[:2]
+    source = f'<image href="{_embed(photo)}" width="{width}" height="{height}"/>'
+    x = width + 12
+    scale, shift = (-1, left + size) if flip else (1, -left)
+    body = (
+        f'{source}<rect x="{left}" y="{top}" width="{size}" height="{size}" fill="none" stroke="{SECOND}" stroke-width="4"/>'
+        f'<svg x="{x}" y="0" width="{size}" height="{size}" viewBox="0 0 {size} {size}">'
+        f'<g transform="translate({shift} {-top}) scale({scale} 1)">{source}</g></svg>'
+    )
+    return svg(x + size, height, label, body)
+
+
+def tinted(photo: np.ndarray, colour: Sequence[float], slope: float, label: str) -> str:
+    """A photograph with a colour added to every pixel, (pixel + colour) · slope, by the browser.
+
+    Args:
+        photo: (H, W, 3), uint8.
+        colour: what is added to red, green and blue, of pixels from 0 to 1.
+        slope: what the sum is multiplied by.
+        label: what to say to who cannot see it.
+    """
+    height, width = photo.shape[:2]
+    functions = "".join(
+        f'<feFunc{channel} type="linear" slope="{slope:.3f}" intercept="{part * slope:.3f}"/>' for channel, part in zip("RGB", colour)
+    )
+    # The name is that of the numbers, so that two pictures on a page do not share a filter.
+    name = "tint" + "-".join(f"{round(1000 * part)}" for part in (*colour, slope))
+    body = (
+        f'<filter id="{name}" color-interpolation-filters="sRGB"><feComponentTransfer>{functions}</feComponentTransfer></filter>'
+        f'<image href="{_embed(photo)}" width="{width}" height="{height}" filter="url(#{name})"/>'
+    )
+    return svg(width, height, label, body)
+
+
+def cloud(colours: np.ndarray, axes: np.ndarray, colour: Sequence[float], label: str) -> str:
+    """The colours of pixels, seen along blue: red to the right, green upwards; their axes, and a colour that is added.
+
+    Args:
+        colours: (n, 3), 0 to 1, one a dot.
+        axes: (3, 3), an axis a column, as long as the standard deviation along it.
+        colour: (3,), drawn from the middle of the cloud.
+        label: what to say to who cannot see it.
+    """
+    side = 220
+
+    def place(point: np.ndarray) -> tuple[float, float]:
+        return 24 + side * point[0], 8 + side * (1 - point[1])
+
+    dots = "".join(
+        '<circle cx="{:.0f}" cy="{:.0f}" r="2.5" fill="#{:02x}{:02x}{:02x}"/>'.format(*place(c), *(int(255 * part) for part in c)) for c in colours
+    )
+    middle = colours.mean(0)
+    x0, y0 = place(middle)
+    lines = ""
+    for i, axis in enumerate(axes.T):
+        (xa, ya), (xb, yb) = place(middle - 2 * axis), place(middle + 2 * axis)
+        lines += f'<line x1="{xa:.0f}" y1="{ya:.0f}" x2="{xb:.0f}" y2="{yb:.0f}" stroke="{FIRST}" stroke-width="{3 - i}"/>'
+    x1, y1 = place(middle + np.asarray(colour))
+    body = (
+        f'<rect x="24" y="8" width="{side}" height="{side}" fill="none" stroke="currentColor" stroke-opacity="0.4"/>{dots}{lines}'
+        f'<line x1="{x0:.0f}" y1="{y0:.0f}" x2="{x1:.1f}" y2="{y1:.1f}" stroke="{SECOND}" stroke-width="4"/>'
+        f'<circle cx="{x1:.1f}" cy="{y1:.1f}" r="5" fill="{SECOND}" stroke="#000"/>'
+        f'<text x="{24 + side / 2}" y="{side + 22}" text-anchor="middle">red</text>'
+        f'<text x="12" y="{8 + side / 2}" text-anchor="middle" transform="rotate(-90 12 {8 + side / 2})">green</text>'
+    )
+    return svg(260, side + 28, label, body)

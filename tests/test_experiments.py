@@ -62,9 +62,10 @@ def test_killed_and_started_again(tmp_path):
 def test_what_another_experiment_made_is_taken_over(tmp_path, capsys):
     main(["lrn", "--quick", "--out", str(tmp_path)])
     main(["pooling", "--quick", "--out", str(tmp_path)])
-    shared = curves(tmp_path / "pooling.json").keys() & curves(tmp_path / "lrn.json").keys()
-    assert len(shared) == 2  # a seed each, of the net with windows of 3
-    assert capsys.readouterr().out.count("\npooling ") == 2  # trained: those with windows of 2
+    ours, others = curves(tmp_path / "pooling.json"), curves(tmp_path / "lrn.json")
+    own = [key for key in ours if key not in others]
+    assert len(own) == 2 and all(json.loads(key)["pool"] == [2, 2] for key in own)  # a seed each; those with windows of 3 are there
+    assert capsys.readouterr().out.count("\npooling ") == 2  # trained
 
 
 def test_a_file_made_otherwise_is_not_touched(tmp_path):
@@ -172,6 +173,43 @@ def test_a_loss_that_is_not_finite_ends_the_run(patches):
     curve = one(Setting(epochs=5, rate=1e12), patches)
     assert curve["loss"][-1][-1] is None and len(curve["loss"]) < 5
     json.dumps(curve, allow_nan=False)
+
+
+def test_a_loss_that_does_not_move_ends_the_run(patches):
+    assert len(one(Setting(epochs=6, rate=1e-9), patches)["loss"]) == 4
+    assert len(one(Setting(epochs=6, rate=0.03, norm="batch"), patches)["loss"]) == 6
+
+
+def test_augmentations_of_bytes(patches):
+    images = patches.train[:64]
+    for kind in ("none", "flip", "crop", "colour"):
+        torch.manual_seed(0)
+        augment, plain = experiments.augmentation_of(kind, images)
+        middle, found = plain(images), augment(images)
+        assert middle.shape == found.shape == (64, 3, 24, 24) and found.dtype == torch.float32
+        same = [(a == b).all() or (kind == "flip" and (a.flip(-1) == b).all()) for a, b in zip(found, middle)]
+        assert all(same) == (kind in ("none", "flip"))
+        assert found.equal(middle) == (kind == "none")
+
+
+def test_what_a_run_on_bytes_tells(patches):
+    curve = one(Setting(scale="bytes", augment="colour", schedule="linear", epochs=1), patches)
+    assert 0 <= curve["ten_crop_error"] <= 1 and 0 < curve["augment_share"] < 1
+
+
+def test_ten_crops_by_a_net_that_sees_one_pixel():
+    """Its answer is class 1 where the upper left pixel of a view is bright: in one view of ten here, in nine there."""
+
+    class Corner(nn.Module):
+        def forward(self, x):
+            bright = (x[:, 0, 0, 0] > 0.5).float()
+            return torch.stack([1 - bright, bright], 1) * 9
+
+    one_bright = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    one_bright[:, :, 0, 0] = 255
+    images, labels = torch.cat([one_bright, 255 - one_bright]), torch.tensor([0, 1])
+    assert experiments.ten_crop_error(Corner(), images, labels, lambda x: x / 255) == 0
+    assert experiments.ten_crop_error(Corner(), images, 1 - labels, lambda x: x / 255) == 1
 
 
 def test_the_rate_falls_to_zero(patches, monkeypatch):
