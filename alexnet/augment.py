@@ -6,10 +6,11 @@ window, mirror image and colour. They take uint8 images, 0 to 255, or floating-p
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as F
+
+from alexnet.memory import empty
 
 RULES = ("paper", "code")
 
@@ -207,10 +208,8 @@ class TrainAugment(nn.Module):
             raise ValueError(f"TrainAugment takes a batch, (N, C, H, W), not {tuple(images.shape)}")
         if images.shape[1] != len(self.mean) or images.shape[1] != len(self.std):
             raise ValueError(f"images of {images.shape[1]} channels need as many means and stds, not {len(self.mean)} and {len(self.std)}")
-        if out is None and images.device.type == "cpu":  # NumPy's memory comes in huge pages: a fresh 77 MB in a third of the time
-            out = torch.from_numpy(np.empty(shape, np.float32))
-        elif out is None:
-            out = torch.empty(shape, device=images.device)
+        if out is None:
+            out = empty(shape, images.device)
         elif tuple(out.shape) != shape or out.dtype != torch.float32 or out.device != images.device:
             raise ValueError(f"out is float32 {shape} on {images.device}, not {out.dtype} {tuple(out.shape)} on {out.device}")
         top, left, flip = self.crop.draw(images)

@@ -410,7 +410,7 @@ def over_seeds(lab: Lab, settings: Iterable[Setting]) -> None:
             lab.run(replace(setting, seed=seed))
 
 
-CAUSES = [("torch", "standardised"), ("original", "raw"), ("original", "standardised"), ("torch", "raw")]
+CAUSES = [("torch", "standardised"), ("original", "raw"), ("torch", "raw"), ("original", "standardised")]
 
 
 def relu(lab: Lab) -> None:

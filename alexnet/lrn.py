@@ -1,11 +1,14 @@
 """Local response normalisation (paper, section 3.3): a map's activity, divided by that of its neighbours among the maps.
 
 PyTorch's own moves the whole tensor through memory at every step. Here a block of images that fits in the cache goes through
-all steps before the next one does, and the gradient is written out.
+all steps before the next one does, and the gradient is written out. It is an operator of its own, which ``torch.compile``
+takes as it is.
 """
 
 import torch
 from torch import Tensor, nn
+
+from alexnet.memory import empty
 
 BLOCK = 300_000  # values worked on at a time on a CPU: a megabyte, about what a core's cache holds
 
@@ -48,8 +51,10 @@ class LocalResponseNorm(nn.LocalResponseNorm):
             if x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):
                 dtype = torch.float32
         blocks = x.unflatten(1, (self.groups, -1))  # (N, groups, C/groups, *): a view, whatever the memory format
-        normalise = _formula if torch.compiler.is_compiling() else _Normalise.apply
-        return normalise(blocks, self.size, self.alpha / self.size, self.beta, self.k).flatten(1, 2).to(dtype)
+        arguments = blocks, self.size, self.alpha / self.size, self.beta, self.k
+        if torch.compiler.is_compiling() and x.device.type != "cpu":  # a GPU's compiler makes one launch of the formula
+            return _formula(*arguments).flatten(1, 2).to(dtype)
+        return _normalise(*arguments)[0].flatten(1, 2).to(dtype)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, groups={self.groups}"
@@ -63,41 +68,65 @@ def _formula(x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tenso
     return x * _power(k + alpha * total, beta)
 
 
-class _Normalise(torch.autograd.Function):
-    """y = x·s^-beta with s = k + alpha·(window sum of x²). Keeps x and s."""
+@torch.library.custom_op("alexnet::local_response_norm", mutates_args=())
+def _normalise(x: Tensor, size: int, alpha: float, beta: float, k: float) -> tuple[Tensor, Tensor]:
+    """y = x·s^-beta and s = k + alpha·(window sum of x²). x: (N, groups, C, *)."""
+    y, scale = _like(x), _like(x)
+    blocks = list(zip(*_in_blocks(x, y, scale)))
+    work = torch.empty_like(blocks[0][0])
+    for xi, yi, s in blocks:
+        square = torch.mul(xi, xi, out=work[: len(xi)]).mul_(alpha)
+        torch.add(square, k, out=s)
+        _add_neighbours(s, square, size // 2, (size - 1) // 2)
+        torch.mul(_power(s, beta, square), xi, out=yi)
+    return y, scale
 
-    @staticmethod
-    def forward(ctx, x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
-        y, scale = torch.empty_like(x), torch.empty_like(x)  # (N, groups, C, *)
-        blocks = list(zip(*_in_blocks(x, y, scale)))
-        work = torch.empty_like(blocks[0][0])
-        for xi, yi, s in blocks:
-            square = torch.mul(xi, xi, out=work[: len(xi)]).mul_(alpha)
-            torch.add(square, k, out=s)
-            _add_neighbours(s, square, size // 2, (size - 1) // 2)
-            torch.mul(_power(s, beta, square), xi, out=yi)
-        ctx.save_for_backward(x, scale)
-        ctx.arguments = size, alpha, beta, k
-        return y
 
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """dL/dx_c = g_c·s_c^-beta - 2·alpha·beta·x_c·(sum of g_j·x_j·s_j^(-beta - 1) over the windows j that c is in)."""
-        x, scale = ctx.saved_tensors
-        size, alpha, beta, k = ctx.arguments
-        if torch.is_grad_enabled():  # a second derivative is wanted: let autograd follow the definition
-            return *torch.autograd.grad(_formula(x, size, alpha, beta, k), x, grad, create_graph=True), None, None, None, None
-        result = torch.empty_like(x)
-        before, after = size // 2, (size - 1) // 2
-        blocks = list(zip(*_in_blocks(x, scale, grad, result)))
-        work, more = torch.empty_like(blocks[0][0]), torch.empty_like(blocks[0][0])
-        for xi, s, g, r in blocks:
-            torch.mul(_power(s, beta, work[: len(xi)]), g, out=r)
-            share = torch.mul(r, xi, out=work[: len(xi)]).div_(s)
-            total = more[: len(xi)].copy_(share)
-            _add_neighbours(total, share, after, before)  # seen from the other end, the window is turned round
-            r.addcmul_(total, xi, value=-2 * alpha * beta)
-        return result, None, None, None, None
+@torch.library.custom_op("alexnet::local_response_norm_backward", mutates_args=())
+def _gradient(grad: Tensor, x: Tensor, scale: Tensor, size: int, alpha: float, beta: float) -> Tensor:
+    """dL/dx_c = g_c·s_c^-beta - 2·alpha·beta·x_c·(sum of g_j·x_j·s_j^(-beta - 1) over the windows j that c is in)."""
+    result = _like(x)
+    before, after = size // 2, (size - 1) // 2
+    blocks = list(zip(*_in_blocks(x, scale, grad, result)))
+    work, more = torch.empty_like(blocks[0][0]), torch.empty_like(blocks[0][0])
+    for xi, s, g, r in blocks:
+        torch.mul(_power(s, beta, work[: len(xi)]), g, out=r)
+        share = torch.mul(r, xi, out=work[: len(xi)]).div_(s)
+        total = more[: len(xi)].copy_(share)
+        _add_neighbours(total, share, after, before)  # seen from the other end, the window is turned round
+        r.addcmul_(total, xi, value=-2 * alpha * beta)
+    return result
+
+
+@_normalise.register_fake
+def _(x, size, alpha, beta, k):
+    return torch.empty_like(x), torch.empty_like(x)
+
+
+@_gradient.register_fake
+def _(grad, x, scale, size, alpha, beta):
+    return torch.empty_like(x)
+
+
+def _keep(ctx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(inputs[0], output[1])
+    ctx.arguments = inputs[1:]
+    ctx.set_materialize_grads(False)  # of the divisor, which nobody uses
+
+
+def _backward(ctx, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    (x, scale), (size, alpha, beta, k) = ctx.saved_tensors, ctx.arguments
+    if torch.is_grad_enabled():  # a second derivative is wanted: let autograd follow the definition
+        return *torch.autograd.grad(_formula(x, size, alpha, beta, k), x, grad, create_graph=True), None, None, None, None
+    return _gradient(grad, x, scale, size, alpha, beta), None, None, None, None
+
+
+_normalise.register_autograd(_backward, setup_context=_keep)
+
+
+def _like(x: Tensor) -> Tensor:
+    """An uninitialised tensor like ``x``."""
+    return empty(x.shape, x.device) if x.dtype == torch.float32 and x.is_contiguous() else torch.empty_like(x)
 
 
 def _in_blocks(*tensors: Tensor) -> list[tuple[Tensor, ...]]:

@@ -15,6 +15,14 @@ DRAWINGS = [
     drawings.windows(224, 55, 11, 4),
     drawings.ratios({"weights": (200, 100), "work": (10, 100)}, "conv2"),
     drawings.shares({"weights": {"a": 1, "b": 3}}, [drawings.FIRST, drawings.SECOND]),
+    drawings.levels({"layer 1": 1e-4, "layer 2": 0.0, "layer 3": 1e9}, -6, 2, "gradient"),
+    drawings.before_and_after([0.0, 30, 99], [0.0, 15, 20], 90, "output"),
+    drawings.pooled(np.eye(8), np.eye(3), 3, 2),
+    drawings.units([0.0, 1, 4, 9], [True, True, False, True], 4, "units"),
+    drawings.descent(np.zeros((5, 5)), np.array([[0.5, 0.5], [2.0, -1]]), (0.2, 0.2), "a walk"),
+    drawings.crop(PHOTO, 4, 2, 11, True, "a window"),
+    drawings.tinted(PHOTO, [0.1, 0.0, -0.1], 0.9, "a tint"),
+    drawings.cloud(np.eye(3), np.eye(3) * 0.1, [0.1, 0, 0], "a cloud"),
 ]
 
 
@@ -56,3 +64,46 @@ def test_the_two_columns_have_the_same_colours_in_charts():
     with plt.style.context("alexnet.book"):
         cycle = [entry["color"] for entry in plt.rcParams["axes.prop_cycle"]]
     assert [f"#{colour.lstrip('#')}" for colour in cycle[:2]] == [drawings.FIRST, drawings.SECOND]
+
+
+def numbers(pattern, drawing):
+    return [float(x) for x in re.findall(pattern, drawing)]
+
+
+def test_levels_are_logarithmic_and_stop_at_the_edges():
+    lengths = numbers('width="([0-9.]+)" height="15"', drawings.levels({"a": 1e-4, "b": 0.0, "c": 1e9, "d": 1.0}, -6, 2, "x"))
+    assert lengths == [54, 0, 216, 162]  # 216 units for eight powers of ten
+
+
+def test_before_and_after_are_on_one_scale():
+    tall = numbers('height="([0-9.]+)" fill="#', drawings.before_and_after([30.0, 99], [15.0, 20], 90, "x"))
+    assert tall == [50, 25, 150, pytest.approx(33.3)]
+
+
+def test_a_dropped_unit_is_a_cross_and_a_kept_one_has_its_area():
+    drawing = drawings.units([1.0, 4, 4], [True, True, False], 4, "x")
+    assert numbers(' r="([0-9.]+)"', drawing) == [5, 10, 0]
+    crosses = re.findall('<path d="M([0-9.]+) ([0-9.]+)L([0-9.]+)', drawing)
+    assert [float(x1) - float(x0) for x0, _, x1 in crosses] == [0, 0, 8]
+
+
+def test_a_walk_is_upright_and_stops_at_the_edge():
+    drawing = drawings.descent(np.zeros((5, 5)), np.array([[0.5, 0.75], [2.0, -1]]), (0.2, 0.2), "x")
+    assert 'points="180,55 360,220"' in drawing
+
+
+def test_the_mirrored_window_shows_the_same_pixels():
+    """What lies at the window's left edge lands at its right edge."""
+    moved = re.search(r"translate\((-?\d+) (-?\d+)\) scale\((-?1) 1\)", drawings.crop(PHOTO, 4, 2, 11, True, "x")).groups()
+    shift, down, scale = map(int, moved)
+    assert scale * 2 + shift == 11 and scale * 13 + shift == 0 and down == -4
+
+
+def test_two_tints_on_a_page_do_not_share_a_filter():
+    names = [re.search('filter id="(.*?)"', drawings.tinted(PHOTO, colour, slope, "x"))[1] for colour in ([0.1, 0, 0], [0, 0.1, 0]) for slope in (1, 0.9)]
+    assert len(set(names)) == 4
+
+
+def test_a_tint_is_the_sum_times_the_slope():
+    drawing = drawings.tinted(PHOTO, [0.2, 0.0, -0.1], 0.5, "x")
+    assert re.findall('slope="(.*?)" intercept="(.*?)"', drawing) == [("0.500", "0.100"), ("0.500", "0.000"), ("0.500", "-0.050")]
