@@ -114,7 +114,9 @@ def _keep(ctx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
     ctx.set_materialize_grads(False)  # of the divisor, which nobody uses
 
 
-def _backward(ctx, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(ctx, grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+    if grad is None:
+        return (None,) * 5
     (x, scale), (size, alpha, beta, k) = ctx.saved_tensors, ctx.arguments
     if torch.is_grad_enabled():  # a second derivative is wanted: let autograd follow the definition
         return *torch.autograd.grad(_formula(x, size, alpha, beta, k), x, grad, create_graph=True), None, None, None, None
