@@ -2,5 +2,6 @@
 
 from alexnet.lrn import LocalResponseNorm
 from alexnet.model import VARIANTS, AlexNet
+from alexnet.two_gpu import TwoGPUAlexNet
 
-__all__ = ["VARIANTS", "AlexNet", "LocalResponseNorm"]
+__all__ = ["VARIANTS", "AlexNet", "LocalResponseNorm", "TwoGPUAlexNet"]

@@ -102,22 +102,24 @@ class AlexNet(nn.Module):
         _choose("init", config.init, INITS)(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        self._check(images)
+        check(images, self.variant, self.config, self.sizes)
         x = self.features(images)  # (N, 3, 224, 224) -> (N, 256, 6, 6)
         return self.classifier(x.flatten(1))  # (N, 9216) -> (N, num_classes)
 
-    def _check(self, images: Tensor) -> None:
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"AlexNet takes a batch of RGB images, shape (N, 3, H, W), not {tuple(images.shape)}")
-        if not images.is_floating_point():
-            raise ValueError(f"AlexNet takes images in floating point, not {images.dtype}: convert them with images.float()")
-        for size in images.shape[2:]:
-            if size < self.sizes[0] or size > self.sizes[-1]:
-                fit = f"at least {self.sizes[0]}" if self.config.torchvision else f"{self.sizes[0]} to {self.sizes[-1]}"
-                raise ValueError(
-                    f"the variant {self.variant!r} takes images of {self.config.input_size}×{self.config.input_size} pixels "
-                    f"({fit} will do), not {images.shape[2]}×{images.shape[3]}"
-                )
+
+def check(images: Tensor, variant: str, config: Variant, sizes: range) -> None:
+    """Raise a ValueError that says what would be right, if a net of this variant cannot take the images."""
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"AlexNet takes a batch of RGB images, shape (N, 3, H, W), not {tuple(images.shape)}")
+    if not images.is_floating_point():
+        raise ValueError(f"AlexNet takes images in floating point, not {images.dtype}: convert them with images.float()")
+    for size in images.shape[2:]:
+        if size < sizes[0] or size > sizes[-1]:
+            fit = f"at least {sizes[0]}" if config.torchvision else f"{sizes[0]} to {sizes[-1]}"
+            raise ValueError(
+                f"the variant {variant!r} takes images of {config.input_size}×{config.input_size} pixels "
+                f"({fit} will do), not {images.shape[2]}×{images.shape[3]}"
+            )
 
 
 def _features(config: Variant) -> Iterator[tuple[str, nn.Module]]:
