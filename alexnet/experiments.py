@@ -36,6 +36,7 @@ NORMS = {
     "none": None,
     "paper's alpha": lambda maps: LocalResponseNorm(alpha=5e-4),  # 1e-4 in the formula of section 3.3
     "code's alpha": lambda maps: LocalResponseNorm(alpha=1e-4),  # 1e-4 in layer-params-145.cfg, divided by the size
+    "no alpha": lambda maps: LocalResponseNorm(alpha=0.0),  # a control: nothing but the constant divisor, k^beta
     "batch": nn.BatchNorm2d,
 }
 ORIGINAL_STDS = (1e-4, 0.01, 0.01, 0.01)  # layers-18pct.cfg
@@ -512,6 +513,57 @@ def difference(a: list[float], b: list[float]) -> tuple[float, float, float]:
 def verdict(low: float, high: float, claimed: float = 0.0) -> str:
     """What an interval says of the claim that a figure is above ``claimed``."""
     return "holds" if low > claimed else "does not hold" if high < claimed else "cannot tell at this scale"
+
+
+def slower(slow: list[dict], fast: list[dict], error: float) -> tuple[float, float, float]:
+    """How many times as many epochs ``slow`` needs as ``fast`` to come below a training error, and the interval of 95 %.
+
+    The mean is the geometric one, the interval Welch's of the logarithms. A run that never came there counts with all
+    its epochs, so that it really needs more.
+    """
+    logs = [[math.log(min(epochs_to(run, error), run["setting"]["epochs"])) for run in runs] for runs in (slow, fast)]
+    mean, low, high = difference(*logs)
+    return math.exp(mean), math.exp(low), math.exp(high)
+
+
+@dataclass(frozen=True)
+class Idea:
+    """One idea of the paper: what it is said to be worth, and what the recorded runs say."""
+
+    name: str
+    paper: str  # the paper's figure
+    logs: str  # what the logs of 2012 say: points of top-1 and top-5 error on ImageNet, validation set of 2012
+    ours: str  # on CIFAR-10, with the interval of 95 %
+    verdict: str
+
+
+def ideas() -> dict[str, Idea]:
+    """What each idea is worth, by the number of its claim, computed from ``book/runs/``."""
+
+    def points(worse: list[dict], better: list[dict], what: str = "test_error") -> tuple[str, str]:
+        mean, low, high = difference(last(worse, what), last(better, what))
+        return f"{mean:+.1f} points ({low:+.1f} to {high:+.1f})", verdict(low, high)
+
+    def times(slow: list[dict], fast: list[dict], error: float, claimed: float) -> tuple[str, str]:
+        mean, low, high = slower(slow, fast, error)
+        return f"{mean:.1f} times ({low:.1f} to {high:.1f})", verdict(low, high, claimed)
+
+    def nets(**fields: object) -> list[dict]:
+        return recorded("lrn", epochs=TODAY.epochs, scale="standardised", **fields)
+
+    relu = {name: recorded("relu", init="original", scale="raw", target=0.25, activation=name) for name in ACTIVATIONS}
+    pools = {pool: recorded("pooling", epochs=TODAY.epochs, pool=list(pool)) for pool in [(3, 2), (2, 2)]}
+    drops = {p: recorded("dropout", images=5_000, dropout=p) for p in (0.0, 0.5)}
+    decays = {decay: recorded("learning", net="four-layer", epochs=TODAY.epochs, decay=decay) for decay in (0.0, TODAY.decay)}
+    biases = {init: recorded("learning", init=init) for init in ("paper", "paper, biases 0")}
+    return {
+        "P5": Idea("ReLU, against tanh", "6 times faster", "–", *times(relu["tanh"], relu["relu"], 0.25, claimed=6)),
+        "P9": Idea("Local response normalisation", "1.4 and 1.2 points; on CIFAR-10 2", "1.4 and 1.2", *points(nets(norm="none"), nets(norm="paper's alpha"))),
+        "P10": Idea("Pooling with overlap", "0.4 and 0.3 points", "0.4 and 0.3", *points(pools[2, 2], pools[3, 2])),
+        "P16": Idea("Dropout", "substantial overfitting without", "–", *points(drops[0.0], drops[0.5])),
+        "P18": Idea("Weight decay, training error", "lower", "–", *points(decays[0.0], decays[TODAY.decay], "final_train_error")),
+        "P19": Idea("Biases of 1, first stage", "faster", "–", *times(biases["paper, biases 0"], biases["paper"], 0.7, claimed=1)),
+    }
 
 
 EXPERIMENTS = {function.__name__: function for function in (relu, lrn, pooling, dropout, learning, augmentation)}
