@@ -29,6 +29,18 @@ def facts(rows: Mapping[str, str]) -> str:
     return "<table>" + "".join(f'<tr><th scope="row">{escape(k)}</th><td>{escape(v)}</td></tr>' for k, v in rows.items()) + "</table>"
 
 
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], label: str) -> str:
+    """A table of text, the first cell of a row being its name. Wider than a phone, it scrolls by itself."""
+    head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
+    body = "".join(
+        f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>' for row in rows
+    )
+    return (
+        f'<div style="overflow-x:auto" tabindex="0" role="region" aria-label="{escape(label)}">'
+        f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
 def columns(shapes: Mapping[str, tuple[int, ...]], crossing: Sequence[str], chosen: str) -> str:
     """The net of two columns, image on top, with one layer picked out.
 

@@ -107,3 +107,8 @@ def test_two_tints_on_a_page_do_not_share_a_filter():
 def test_a_tint_is_the_sum_times_the_slope():
     drawing = drawings.tinted(PHOTO, [0.2, 0.0, -0.1], 0.5, "x")
     assert re.findall('slope="(.*?)" intercept="(.*?)"', drawing) == [("0.500", "0.100"), ("0.500", "0.000"), ("0.500", "-0.050")]
+
+
+def test_a_table_is_text_with_names():
+    root = ElementTree.fromstring(drawings.table(["claim", "holds"], [["P5", "a < b"]], "claims"))
+    assert [cell.text for cell in root.iter("th")] == ["claim", "holds", "P5"] and [cell.text for cell in root.iter("td")] == ["a < b"]
