@@ -136,7 +136,8 @@ class PCAColor(nn.Module):
             raise ValueError("the components need two pixels or more")
         covariance = (products - torch.outer(total, total) / count) / (count - 1)
         eigenvalues, eigenvectors = torch.linalg.eigh(covariance)  # ascending
-        return cls(eigenvectors.flip(1), eigenvalues.flip(0).clamp(min=0), std, rule, generator)
+        largest = eigenvectors.gather(0, eigenvectors.abs().argmax(0, keepdim=True))  # a sign is arbitrary: let it be positive
+        return cls((eigenvectors * largest.sign()).flip(1), eigenvalues.flip(0).clamp(min=0), std, rule, generator)
 
     def forward(self, images: Tensor) -> Tensor:
         _check(images, 1, channels=3)

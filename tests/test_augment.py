@@ -147,6 +147,7 @@ def test_components_are_numpys():
     rebuilt = (pca.eigenvectors.double() * pca.eigenvalues) @ pca.eigenvectors.double().T
     np.testing.assert_allclose(rebuilt, covariance, rtol=1e-5)
     assert pca.eigenvalues.diff().max() <= 0
+    assert (pca.eigenvectors.amax(0) == pca.eigenvectors.abs().amax(0)).all()  # and brighter is positive
 
 
 @given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=6), scaled=st.booleans())
