@@ -94,7 +94,8 @@ class PCAColor(nn.Module):
     pixels from 0 to 1 only, and is applied in that unit to uint8 images as well.
 
     Shape: (..., 3, H, W), uint8 or floating point, and the same out. uint8 is rounded, and cut at 0 and 255; floating
-    point is not cut. The components are buffers, so a checkpoint holds them.
+    point is not cut. A checkpoint holds the components, the
+    rule and the spread.
 
     Raises:
         TypeError: for another type than uint8 and floating point.
@@ -118,17 +119,19 @@ class PCAColor(nn.Module):
         """The components of a set of images, in one pass and in the memory of one batch.
 
         Args:
-            images: a tensor (N, 3, H, W), or an iterable of such tensors or of (tensor, labels), as a data loader is.
+            images: a tensor (..., 3, H, W), or an iterable of such tensors or of (tensor, labels), as a data loader is.
 
         Raises:
-            ValueError: if there are no two pixels.
+            ValueError: if there are no two pixels, or pixels above 1 in floating point.
         """
         count, total, products = 0, torch.zeros(3, dtype=torch.float64), torch.zeros(3, 3, dtype=torch.float64)
         for batch in images.split(256) if isinstance(images, Tensor) else images:
             batch = batch if isinstance(batch, Tensor) else batch[0]
             _check(batch, 1, channels=3)
-            pixels = batch.to(torch.float64).transpose(0, 1).reshape(3, -1)  # (3, pixels)
+            pixels = batch.to(torch.float64).movedim(-3, 0).reshape(3, -1)  # (3, pixels)
             pixels = pixels / 255 if batch.dtype == torch.uint8 else pixels
+            if pixels.max() > 1:
+                raise ValueError(f"pixels in floating point go from 0 to 1, and here is a {pixels.max():.3g}: divide them by 255")
             count += pixels.shape[1]
             total += pixels.sum(1).cpu()
             products += (pixels @ pixels.T).cpu()
@@ -159,7 +162,14 @@ class PCAColor(nn.Module):
     def of(self, alpha: Tensor) -> Tensor:
         """The colour (..., 3) that α1, α2, α3 (..., 3) give."""
         sizes = self.eigenvalues if self.rule == "paper" else self.eigenvalues.sqrt()
-        return (alpha * sizes.to(alpha.device)) @ self.eigenvectors.T.to(alpha.device)
+        parts = (alpha * sizes.to(alpha.device))[..., None, :] * self.eigenvectors.to(alpha.device)  # (..., 3, component)
+        return parts.sum(-1)  # no matrix product, which autocast would round
+
+    def get_extra_state(self) -> dict:
+        return {"std": self.std, "rule": self.rule}
+
+    def set_extra_state(self, state: dict) -> None:
+        self.std, self.rule = state["std"], state["rule"]
 
     def extra_repr(self) -> str:
         return f"std={self.std}, rule={self.rule!r}"
@@ -194,6 +204,10 @@ class TrainAugment(nn.Module):
         super().__init__()
         self.crop, self.pca = RandomCropFlip(size, generator), pca
         mean, std = (torch.as_tensor(value, dtype=torch.float32) for value in (mean, std))
+        if std.ndim != 1 or mean.shape not in (std.shape, (len(std), size, size)):
+            raise ValueError(
+                f"std is a figure a channel, and mean one a channel or an image (C, {size}, {size}), not {tuple(std.shape)} and {tuple(mean.shape)}"
+            )
         if (std <= 0).any():
             raise ValueError(f"std divides, so it is above zero in every channel, not {std.tolist()}")
         self.register_buffer("mean", mean[:, None, None] if mean.ndim == 1 else mean)  # (C, 1, 1) or (C, size, size)
@@ -207,8 +221,8 @@ class TrainAugment(nn.Module):
             raise TypeError(f"TrainAugment takes uint8 images, 0 to 255, not {images.dtype}")
         if images.ndim != 4:
             raise ValueError(f"TrainAugment takes a batch, (N, C, H, W), not {tuple(images.shape)}")
-        if images.shape[1] != len(self.mean) or images.shape[1] != len(self.std):
-            raise ValueError(f"images of {images.shape[1]} channels need as many means and stds, not {len(self.mean)} and {len(self.std)}")
+        if images.shape[1] != len(self.std):
+            raise ValueError(f"images of {images.shape[1]} channels need as many means and stds, not {len(self.std)}")
         if out is None:
             out = empty(shape, images.device)
         elif tuple(out.shape) != shape or out.dtype != torch.float32 or out.device != images.device:

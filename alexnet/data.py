@@ -5,7 +5,6 @@ A data set that fits in memory is held there whole, as bytes: :class:`Pictures`.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
 from torch import Tensor
@@ -60,12 +59,11 @@ def photo_patches(n: int, size: int = 32, seed: int = 0) -> Pictures:
 
     The task is that of Dosovitskiy et al. (2014), *Discriminative unsupervised feature learning with exemplar CNNs*, made
     small. A photograph is cut into tiles of twice the patch's size; two tiles in three give training patches, the third
-    gives test patches, so that the two share no pixel. Every channel of every patch is equalised, so that bright and
-    dark, and the shades of red, green and blue, are equally frequent in all of them. Patches with next to nothing in
-    them are passed over.
+    gives test patches, so that the two share no pixel. Every patch is made grey, in three equal channels, and equalised,
+    so that all shades are equally frequent in all of them. Patches with next to nothing in them are passed over.
 
     Args:
-        n: number of training patches, a multiple of eight; there are a quarter as many test patches.
+        n: number of training patches, a multiple of 32; there are a quarter as many test patches.
         size: height and width in pixels, 8 to 75.
         seed: of the places.
 
@@ -98,8 +96,9 @@ def _patches(photo: Tensor, count: int, size: int, test: bool, generator: torch.
         corner = corner + torch.randint(size + 1, (count, 2), generator=generator)  # anywhere inside the tile
         rows, columns = corner[:, :1] + window, corner[:, 1:] + window  # (count, size)
         patches = photo[:, rows[:, :, None], columns[:, None, :]].transpose(0, 1)  # (count, 3, size, size)
-        found.append(patches[patches.float().std((1, 2, 3)) > 8])
-    return F.equalize(F.rgb_to_grayscale(torch.cat(found)[:count], 3))
+        grey = F.rgb_to_grayscale(patches, 3)
+        found.append(grey[grey.float().std((1, 2, 3)) > 8])
+    return F.equalize(torch.cat(found)[:count])
 
 
 def cifar10(root: str | Path = CIFAR10_FOLDER) -> Pictures:
@@ -118,12 +117,16 @@ def cifar10(root: str | Path = CIFAR10_FOLDER) -> Pictures:
         return _class_folders(root)
     try:
         train, test = (CIFAR10(root, train=part, download=True) for part in (True, False))
-    except (URLError, OSError, RuntimeError) as error:
+    except (OSError, RuntimeError) as error:
         raise FileNotFoundError(
             f"CIFAR-10 is not in {root} and cannot be downloaded ({error}): connect this machine, or name a folder that has it as "
             "train/CLASS/*.png and test/CLASS/*.png"
         ) from error
-    tensors = [t for part in (train, test) for t in (torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets))]
+    tensors = []
+    for part in (train, test):
+        labels = torch.tensor(part.targets)
+        order = labels.argsort(stable=True)  # class by class, as in folders
+        tensors += [torch.from_numpy(part.data).permute(0, 3, 1, 2)[order].contiguous(), labels[order]]
     return Pictures("CIFAR-10", tuple(train.classes), *tensors)
 
 

@@ -2,7 +2,7 @@
 
 Each trains a few dozen small nets on CIFAR-10 and writes ``book/runs/NAME.json``, a run at a time: what is finished is
 kept, and the same command goes on where it was stopped. Everything that tells one run from another stands in its
-:class:`Setting`; the same setting gives the same curve.
+:class:`Setting`; on the same machine, the same setting gives the same curve.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import os
 import platform
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -31,7 +32,6 @@ from alexnet.lrn import LocalResponseNorm
 from alexnet.model import ACTIVATIONS, AlexNet
 
 RUNS = Path(__file__).parent.parent / "book" / "runs"
-QUICK = Path(__file__).parent.parent / "book" / "data" / "quick"
 NORMS = {
     "none": None,
     "paper's alpha": lambda maps: LocalResponseNorm(alpha=5e-4),  # 1e-4 in the formula of section 3.3
@@ -89,9 +89,12 @@ def four_layer(setting: Setting, classes: int, size: int = 32) -> nn.Sequential:
 
 
 def half_small(setting: Setting, classes: int, size: int = 32) -> AlexNet:
-    """AlexNet's variant ``small``, with half the maps: eight layers, a quarter of the work. It takes 32×32 pixels."""
-    init = "he" if setting.init == "he" else "paper"
-    return AlexNet(classes, "small", widths=(32, 64, 96, 96, 64), dropout=setting.dropout, init=init)
+    """AlexNet's variant ``small``, with half the maps: eight layers, a quarter of the work. It takes 32×32 pixels.
+
+    Its normalisation is the variant's, whatever ``setting.norm`` says.
+    """
+    switches = {"activation": setting.activation, "pool": setting.pool, "dropout": setting.dropout}
+    return AlexNet(classes, "small", widths=(32, 64, 96, 96, 64), init="paper", **switches)
 
 
 def _init_he(layers: list[nn.Module]) -> None:
@@ -111,21 +114,32 @@ def _zero_biases(layers: list[nn.Module]) -> None:
         nn.init.zeros_(layer.bias)
 
 
+def _as_built(layers: list[nn.Module]) -> None:
+    pass
+
+
 NETS = {"four-layer": four_layer, "half-small": half_small}
-INITS: dict[str, Callable[[list[nn.Module]], None]] = {
-    "he": _init_he,
-    "torch": lambda layers: None,  # PyTorch's default, uniform within 1/sqrt(inputs)
-    "original": _init_original,
-    "paper": lambda layers: None,  # half_small has it: section 5
-    "paper, biases 0": _zero_biases,
+INITS: dict[tuple[str, str], Callable[[list[nn.Module]], None]] = {
+    ("four-layer", "torch"): _as_built,  # PyTorch's default, uniform within 1/sqrt(inputs)
+    ("four-layer", "he"): _init_he,
+    ("four-layer", "original"): _init_original,
+    ("half-small", "he"): _init_he,
+    ("half-small", "paper"): _as_built,  # section 5
+    ("half-small", "paper, biases 0"): _zero_biases,
 }
 
 
 def build(setting: Setting, classes: int, size: int = 32) -> nn.Module:
-    """The net of a setting, with the weights that its seed gives."""
+    """The net of a setting, with the weights that its seed gives.
+
+    Raises:
+        ValueError: for an initialisation that the net does not have.
+    """
+    if (setting.net, setting.init) not in INITS:
+        raise ValueError(f"{setting.net} is not initialised as {setting.init!r}: choose one of {', '.join(i for net, i in INITS if net == setting.net)}")
     torch.manual_seed(setting.seed)
     model = NETS[setting.net](setting, classes, size)
-    INITS[setting.init]([m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)])
+    INITS[setting.net, setting.init]([m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)])
     return model.to(memory_format=torch.channels_last)
 
 
@@ -137,7 +151,7 @@ def prepare(pictures: Pictures, scale: str, device: str | torch.device = "cpu") 
     if scale == "bytes":
         return tuple(t.to(device) for t in (pictures.train, pictures.train_labels, pictures.test, pictures.test_labels))
     mean = pictures.train.float().mean(0)
-    std = (pictures.train[:10_000].float() - mean).std() if scale == "standardised" else 1.0
+    std = (pictures.train[:10_000].float() - mean).std() if scale == "standardised" else 1.0  # 2.5 GB less than that of all
 
     def pixels(images: Tensor) -> Tensor:
         return images.to(device).float().sub_(mean.to(device)).div_(std).contiguous(memory_format=torch.channels_last)
@@ -151,15 +165,15 @@ def augmentation_of(kind: str, images: Tensor, size: int = 24) -> tuple[Callable
     "none" and the test take the middle; "flip" mirrors every other one; "crop" takes a random window as well; "colour"
     adds PCA colour by the paper's rule. In the source of 2012, too, CIFAR-10 is cut to 24×24.
     """
-    pixels = images[:10_000].float() / 255
+    pixels = images[:: max(1, len(images) // 10_000)].float() / 255
     mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))
 
     def middle(batch: Tensor) -> Tensor:
         return ((center_crop(batch, [size, size]) / 255 - mean[:, None, None]) / std[:, None, None]).contiguous(memory_format=torch.channels_last)
 
     def flip(batch: Tensor) -> Tensor:
-        mirrored = torch.rand(len(batch), 1, 1, 1, device=batch.device) < 0.5
-        return torch.where(mirrored, middle(batch).flip(-1), middle(batch))
+        x, mirrored = middle(batch), torch.rand(len(batch), 1, 1, 1, device=batch.device) < 0.5
+        return torch.where(mirrored, x.flip(-1), x)
 
     if kind in ("none", "flip"):
         return middle if kind == "none" else flip, middle
@@ -179,8 +193,9 @@ def epoch(
     """
     order = torch.randperm(len(images), device=images.device)
     for chosen in order[: len(images) // batch * batch].split(batch):
+        x = augment(images[chosen])
         with torch.autocast(images.device.type, torch.bfloat16):
-            logits = model(augment(images[chosen]))
+            logits = model(x)
         loss = F.cross_entropy(logits.float(), labels[chosen])
         optimizer.zero_grad()
         loss.backward()
@@ -208,7 +223,8 @@ def fit(setting: Setting, data: tuple[Tensor, Tensor, Tensor, Tensor], classes: 
     Returns:
         ``loss`` and ``train_error``: a row an epoch, four figures a row, each the mean over a quarter of the epoch while
         training; ``test_error``: a figure an epoch; where the rate fell to zero, ``final_train_error``: of all training
-        images afterwards, in evaluation mode. Errors are shares, 0 to 1. A loss that is not finite ends the run, with
+        images afterwards, in evaluation mode; of bytes, ``ten_crop_error``, of the test images with ten views, and
+        ``augment_share``, of the time. Errors are shares, 0 to 1. A loss that is not finite ends the run, with
         None, and so does a loss that has not fallen by 2 % in four epochs.
     """
     images, labels, test_images, test_labels = data
@@ -235,12 +251,13 @@ def fit(setting: Setting, data: tuple[Tensor, Tensor, Tensor, Tensor], classes: 
             curve[name].append([_digits(value) for value in row])
         bar.update()
         if not math.isfinite(sum(quarters[0])):
+            curve["test_error"].append(None)
             break
         curve["test_error"].append(_digits(error(model, test_images, test_labels)))
         bar.set_postfix_str(f"training {quarters[1][-1]:.1%}, test {curve['test_error'][-1]:.1%}")
         if quarters[1][-1] < setting.target or (n == 3 and sum(curve["loss"][3]) > 0.98 * sum(curve["loss"][0])):
             break  # it is there, or it has not begun to learn
-    if setting.schedule == "linear":  # trained out: else nobody asks
+    if setting.schedule == "linear" and len(curve["loss"]) == setting.epochs and curve["test_error"][-1] is not None:
         curve["final_train_error"] = _digits(error(model, plain(images), labels))
     if setting.scale == "bytes":
         curve["ten_crop_error"] = _digits(ten_crop_error(model, test_bytes, test_labels, plain))
@@ -255,7 +272,9 @@ def ten_crop_error(model: nn.Module, images: Tensor, labels: Tensor, plain: Call
     wrong = 0
     for some, true in zip(images.split(500), labels.split(500)):
         views = plain(ten_crop(some, 24).flatten(0, 1))  # (10 N, 3, 24, 24); the middle of 24 pixels is all of them
-        wrong += (model(views).softmax(1).unflatten(0, (-1, 10)).mean(1).argmax(1) != true).sum().item()
+        with torch.autocast(images.device.type, torch.bfloat16):
+            logits = model(views)
+        wrong += (logits.float().softmax(1).unflatten(0, (-1, 10)).mean(1).argmax(1) != true).sum().item()
     model.train()
     return wrong / len(images)
 
@@ -267,11 +286,11 @@ def augment_share(
 
     def seconds(run: Callable[[], object]) -> float:
         if images.device.type == "cuda":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(images.device)
         start = time.perf_counter()
         run()
         if images.device.type == "cuda":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(images.device)
         return time.perf_counter() - start
 
     steps = len(images[: 20 * batch]) // batch
@@ -314,8 +333,7 @@ class Lab:
         """The run of a setting: recorded before, here or in another experiment's file, or trained now and recorded."""
         if self.most_epochs:
             setting = replace(setting, epochs=min(setting.epochs, self.most_epochs))
-        if self.quick:
-            setting = replace(setting, images=min(setting.images, len(self.pictures.train)), batch=32)
+        setting = replace(setting, images=min(setting.images, len(self.pictures.train)), batch=32 if self.quick else setting.batch)
         key = _key(asdict(setting))
         run = self.known.get(key)
         if run is None:
@@ -328,14 +346,16 @@ class Lab:
     def _train(self, setting: Setting) -> dict:
         what = (setting.images, setting.scale)
         if not self._data or self._data[0] != what:  # one set at a time is held in floating point
+            self._data = ()
             chosen = self.pictures if setting.images == len(self.pictures.train) else self.pictures.subset(setting.images)
             self._data = what, prepare(chosen, setting.scale, self.device)
         start = time.perf_counter()
         with tqdm(total=setting.epochs, desc=_difference(setting), unit="epoch", disable=None) as bar:
             curve = fit(setting, self._data[1], len(self.pictures.classes), bar)
         seconds = round(time.perf_counter() - start, 1)
+        share = {"augment_share": curve.pop("augment_share")} if "augment_share" in curve else {}  # a time, like the seconds
         print(f"{self.path.stem} {len(self.runs) + 1}: {_difference(setting)}: {len(curve['test_error'])} epochs, {seconds} s", flush=True)
-        return {"setting": json.loads(_key(asdict(setting))), "curve": curve, "seconds": seconds, "date": str(datetime.date.today()), "machine": machine(self.device)}
+        return {"setting": json.loads(_key(asdict(setting))), "curve": curve, "seconds": seconds, **share, "date": str(datetime.date.today()), "machine": machine(self.device)}
 
     def _save(self) -> None:
         """What an earlier command recorded and this one has not come to yet stays in the file."""
@@ -343,7 +363,7 @@ class Lab:
         kept = {_key(run["setting"]) for run in self.runs}
         runs = self.runs + [run for run in earlier if _key(run["setting"]) not in kept]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_suffix(".part")
+        part = self.path.with_suffix(f".{os.getpid()}.part")
         head = json.dumps(self.head, indent=1)[:-2]
         part.write_text(head + ',\n "runs": [\n' + ",\n".join(json.dumps(run, separators=(",", ":")) for run in runs) + "\n]}\n")
         os.replace(part, self.path)
@@ -382,7 +402,10 @@ def machine(device: str) -> str:
 def best_rate(lab: Lab, setting: Setting, epochs: int = 2) -> Setting:
     """The setting with the rate, out of ..., 0.01, 0.03, 0.1, ..., of the lowest training loss after a few epochs.
 
-    The search starts at the setting's rate and goes on downhill, so that the best is never at the edge of a grid.
+    The search starts at the setting's rate and goes on downhill, so that the best is not at the edge of a grid.
+
+    Raises:
+        RuntimeError: if it has gone three powers of ten without an end.
     """
     losses: dict[int, float] = {}
 
@@ -398,8 +421,10 @@ def best_rate(lab: Lab, setting: Setting, epochs: int = 2) -> Setting:
 
     step = 0
     way = 1 if loss(1) < loss(0) else -1
-    while loss(step + way) < loss(step) and abs(step) < 6:
+    while loss(step + way) < loss(step) or loss(step) == math.inf:
         step += way
+        if abs(step) > 6:
+            raise RuntimeError(f"no best rate between {setting.rate} and {at(step).rate} for {_difference(setting)}: start elsewhere")
     return at(step)
 
 
@@ -423,7 +448,8 @@ def relu(lab: Lab) -> None:
         activations = ACTIVATIONS if (init, scale) in CAUSES[:2] else ("relu", "tanh")
         start = 0.03 if scale == "standardised" else 0.001
         settings = [Setting(activation=name, init=init, scale=scale, rate=start, target=0.25, epochs=12) for name in activations]
-        over_seeds(lab, [best_rate(lab, setting) for setting in settings])
+        best = [best_rate(lab, setting) for setting in settings]
+        over_seeds(lab, [replace(s, epochs=48) if (s.activation, s.scale) == ("tanh", "raw") else s for s in best])  # it needs them
 
 
 TODAY = Setting(decay=0.001, rate=0.03, schedule="linear", epochs=8)
@@ -484,7 +510,7 @@ def recorded(name: str, folder: Path = RUNS, **fields: object) -> list[dict]:
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: python -m alexnet.experiments {name} makes it")
     runs = json.loads(path.read_text())["runs"]
-    chosen = [run for run in runs if all(run["setting"][field] == value for field, value in fields.items())]
+    chosen = [run for run in runs if all((asdict(Setting()) | run["setting"])[field] == value for field, value in fields.items())]
     if not chosen:
         raise ValueError(f"{path} has no run with {fields}")
     return chosen
@@ -496,8 +522,14 @@ def epochs_to(run: dict, error: float) -> float:
     return next(((n + 1) / 4 for n, value in enumerate(quarters) if value is not None and value < error), math.inf)
 
 
-def last(runs: Iterable[dict], what: str = "test_error") -> list[float]:
-    """What the runs ended with, in per cent: their ``test_error`` or their ``final_train_error``."""
+def last(runs: list[dict], what: str = "test_error") -> list[float]:
+    """What the runs ended with, in per cent: their ``test_error`` or their ``final_train_error``.
+
+    Raises:
+        ValueError: if one of them diverged.
+    """
+    if any(run["curve"]["test_error"][-1] is None for run in runs):
+        raise ValueError("a run whose loss was not finite has no error in the end: leave it out, or choose a lower rate")
     ends = (run["curve"][what] for run in runs)
     return [100 * (end[-1] if isinstance(end, list) else end) for end in ends]
 
@@ -518,12 +550,17 @@ def verdict(low: float, high: float, claimed: float = 0.0) -> str:
 def slower(slow: list[dict], fast: list[dict], error: float) -> tuple[float, float, float]:
     """How many times as many epochs ``slow`` needs as ``fast`` to come below a training error, and the interval of 95 %.
 
-    The mean is the geometric one, the interval Welch's of the logarithms. A run that never came there counts with all
-    its epochs, so that it really needs more.
+    The mean is the geometric one, the interval Welch's of the logarithms. A run of ``slow`` that never came there counts
+    with all its epochs: then the ratio is at least the mean, and the interval has no upper end.
+
+    Raises:
+        ValueError: if a run of ``fast`` never came there.
     """
+    if any(epochs_to(run, error) == math.inf for run in fast):
+        raise ValueError(f"a run that shall be the faster one never came below {error}: there is no ratio")
     logs = [[math.log(min(epochs_to(run, error), run["setting"]["epochs"])) for run in runs] for runs in (slow, fast)]
-    mean, low, high = difference(*logs)
-    return math.exp(mean), math.exp(low), math.exp(high)
+    mean, low, high = map(math.exp, difference(*logs))
+    return mean, low, math.inf if any(epochs_to(run, error) == math.inf for run in slow) else high
 
 
 @dataclass(frozen=True)
@@ -546,7 +583,8 @@ def ideas() -> dict[str, Idea]:
 
     def times(slow: list[dict], fast: list[dict], error: float, claimed: float) -> tuple[str, str]:
         mean, low, high = slower(slow, fast, error)
-        return f"{mean:.1f} times ({low:.1f} to {high:.1f})", verdict(low, high, claimed)
+        least, end = ("at least ", "and more") if high == math.inf else ("", f"to {high:.1f}")
+        return f"{least}{mean:.1f} times ({low:.1f} {end})", verdict(low, high, claimed)
 
     def nets(**fields: object) -> list[dict]:
         return recorded("lrn", epochs=TODAY.epochs, scale="standardised", **fields)
@@ -573,7 +611,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m alexnet.experiments", description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=EXPERIMENTS, help="which experiment")
     parser.add_argument("--data", type=Path, default=CIFAR10_FOLDER, help="folder with CIFAR-10, or to download it to (%(default)s)")
-    parser.add_argument("--out", type=Path, help="folder for NAME.json (book/runs; with --quick, book/data/quick)")
+    parser.add_argument("--out", type=Path, help="folder for NAME.json (book/runs; with --quick, a new temporary one)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)")
     parser.add_argument("--seeds", type=int, help="seeds a setting (3; with --quick, 2)")
     parser.add_argument("--epochs", type=int, help="epochs a run at most")
@@ -590,7 +628,9 @@ def main(arguments: list[str] | None = None) -> None:
         pictures = photo_patches(128) if options.quick else cifar10(options.data)
     except (FileNotFoundError, ValueError) as problem:
         sys.exit(str(problem))
-    out = options.out or (QUICK if options.quick else RUNS)
+    if not options.quick and len(pictures.train) < 10 * Setting().batch:
+        sys.exit(f"{options.data} has {len(pictures.train)} training images, too few for an experiment: it takes CIFAR-10's 50,000")
+    out = options.out or (Path(tempfile.mkdtemp(prefix="alexnet-")) if options.quick else RUNS)
     seeds, epochs = options.seeds or (2 if options.quick else 3), options.epochs or (1 if options.quick else None)
     EXPERIMENTS[options.name](Lab(options.name, pictures, out, options.device, seeds, epochs, options.quick))
     print(out / f"{options.name}.json")

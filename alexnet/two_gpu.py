@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict
+from threading import Lock
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from alexnet.lrn import LocalResponseNorm
 from alexnet.model import AlexNet, check
 
 _counters: list[dict[str, dict[str, int]]] = []
+_lock = Lock()
 
 
 class TwoGPUAlexNet(nn.Module):
@@ -49,21 +51,21 @@ class TwoGPUAlexNet(nn.Module):
 
     def to_alexnet(self) -> AlexNet:
         """The same net with the same weights, a copy of them, as groups on the CPU."""
-        model = AlexNet(self.num_classes, self.variant, **asdict(self.config))
+        with torch.device("meta"):  # no numbers, and none drawn
+            model = AlexNet(self.num_classes, self.variant, **asdict(self.config))
         state = {}
         for key in model.state_dict():
             _, name, kind = key.split(".")
             parts = [getattr(column[name], kind).detach().cpu() for column in self.columns if name in column]
             state[key] = torch.cat(parts)
-        model.load_state_dict(state)
+        model.load_state_dict(state, assign=True)
         return model.train(self.training)
 
     def _split(self, model: AlexNet, devices: tuple) -> None:
         """Make the columns out of a grouped net's weights: every layer's first half is the first column's."""
         self.config, self.variant, self.sizes = model.config, model.variant, model.sizes
-        self.devices = [torch.device(device) for device in devices]
-        if len(self.devices) != 2:
-            raise ValueError(f"two columns need two devices, not {len(self.devices)}: name one twice to share it")
+        if len(devices) != 2:
+            raise ValueError(f"two columns need two devices, not {len(devices)}: name one twice to share it")
         if set(self.config.groups) - {1, 2} or max(self.config.groups) != 2 or self.config.torchvision:
             raise ValueError(f"the variant {self.variant!r} with groups {self.config.groups} has not two columns: take 'paper' or 'small'")
         self.num_classes = model.classifier.fc8.out_features
@@ -72,20 +74,26 @@ class TwoGPUAlexNet(nn.Module):
         connected = [f"conv{n}" for n, groups in enumerate(self.config.groups, start=1) if groups == 1]
         self.crossing = [*connected[1:], "fc6", "fc7", "fc8"]  # what reads both columns; conv1 reads the image
         self.columns = nn.ModuleList()
-        for i, device in enumerate(self.devices):
+        for i, device in enumerate(map(torch.device, devices)):
             column = {name: _part(layer, name, i, device) for name, layer in layers if i == 0 or name != "fc8"}
             self.columns.append(nn.ModuleDict(column))
         self.train(model.training)
 
+    @property
+    def devices(self) -> list[torch.device]:
+        """Where the columns live."""
+        return [column["conv1"].weight.device for column in self.columns]
+
     def forward(self, images: Tensor) -> Tensor:
         check(images, self.variant, self.config, self.sizes)
-        x = [images.to(device, non_blocking=True) for device in self.devices]
+        devices = self.devices
+        x = [_move(images, device) for device in devices]
         for name in self.names:
             if name == "fc6":
                 x = [part.flatten(1) for part in x]  # (N, 128, 6, 6) -> (N, 4608)
             readers = [column for column in self.columns if name in column]
             if name in self.crossing:
-                x = exchange(x, self.devices[: len(readers)], name)
+                x = exchange(x, devices[: len(readers)], name)
             x = [column[name](part) for column, part in zip(readers, x)]
         return x[0]
 
@@ -119,6 +127,11 @@ def exchange(parts: list[Tensor], devices: list[torch.device], reader: str) -> l
     ]
 
 
+def _move(x: Tensor, device: torch.device) -> Tensor:
+    """A copy on a GPU may take its time: what is launched there after it waits. One on the CPU has to be complete."""
+    return x.to(device, non_blocking=device.type == "cuda")
+
+
 class _Cross(torch.autograd.Function):
     """A tensor goes to another device, and its gradient comes back."""
 
@@ -126,17 +139,18 @@ class _Cross(torch.autograd.Function):
     def forward(ctx, x: Tensor, device: torch.device, reader: str) -> Tensor:
         ctx.home, ctx.reader = x.device, reader
         _count("forward", reader, x)
-        return x.to(device, non_blocking=True).view_as(x)
+        return _move(x, device).view_as(x)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
         _count("backward", ctx.reader, grad)
-        return grad.to(ctx.home, non_blocking=True), None, None
+        return _move(grad, ctx.home), None, None
 
 
 def _count(way: str, reader: str, x: Tensor) -> None:
-    for counter in _counters:
-        counter[way][reader] = counter[way].get(reader, 0) + x.nbytes
+    with _lock:  # each device has a thread of its own on the way back
+        for counter in _counters:
+            counter[way][reader] = counter[way].get(reader, 0) + x.nbytes
 
 
 @contextmanager
@@ -152,4 +166,4 @@ def traffic() -> Iterator[dict[str, dict[str, int]]]:
     try:
         yield counter
     finally:
-        _counters.remove(counter)
+        _counters[:] = [other for other in _counters if other is not counter]  # two may be equal

@@ -33,7 +33,7 @@ def curves(path):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_quick(name, tmp_path):
-    main([name, "--quick", "--seeds", "1", "--out", str(tmp_path)])
+    main([name, "--quick", "--seeds", "1", "--device", "cpu", "--out", str(tmp_path)])
     file = json.loads((tmp_path / f"{name}.json").read_text())
     assert file["command"] == f"python -m alexnet.experiments {name} --quick" and file["data"]["name"] == "photo patches"
     assert len({json.dumps(run["setting"]) for run in file["runs"]}) == len(file["runs"]) >= 2
@@ -44,7 +44,7 @@ def test_quick(name, tmp_path):
 
 def test_killed_and_started_again(tmp_path):
     """SIGKILL half-way: the same command ends with what an undisturbed one ends with."""
-    arguments = ["lrn", "--quick", "--out"]
+    arguments = ["lrn", "--quick", "--device", "cpu", "--out"]
     main([*arguments, str(tmp_path / "whole")])
     part = tmp_path / "part"
     with subprocess.Popen([sys.executable, "-m", "alexnet.experiments", *arguments, str(part)], stdout=subprocess.DEVNULL) as process:
@@ -119,21 +119,17 @@ def test_any_pooling_leaves_as_many_positions(size, pool, norm):
     assert model(torch.zeros(2, 3, size, size)).shape == (2, 5)
 
 
-def test_pooling_by_torchs_own():
-    """Windows that hang over the edge: the maximum of what is there, the mean of what is there."""
-    x = torch.randn(1, 2, 6, 6)
-    widest = F.max_pool2d(F.pad(x, (0, 1, 0, 1), value=-math.inf), 3, 2)
-    torch.testing.assert_close(nn.MaxPool2d(3, 2, ceil_mode=True)(x), widest)
-    counted = F.avg_pool2d(F.pad(x, (0, 1, 0, 1)), 3, 2, divisor_override=1) / F.avg_pool2d(F.pad(torch.ones(1, 1, 6, 6), (0, 1, 0, 1)), 3, 2, divisor_override=1)
-    torch.testing.assert_close(nn.AvgPool2d(3, 2, ceil_mode=True)(x), counted)
-
-
 def test_initialisations():
     std = [layer.weight.std().item() for layer in build(Setting(init="original"), 10) if isinstance(layer, nn.Conv2d | nn.Linear)]
     assert std == pytest.approx([1e-4, 0.01, 0.01, 0.01], rel=0.05)
     with_ones, with_zeros = (build(Setting(net="half-small", init=init), 10) for init in ("paper", "paper, biases 0"))
     assert with_ones.features.conv2.bias.eq(1).all() and with_zeros.features.conv2.bias.eq(0).all()
     assert with_ones.features.conv2.weight.equal(with_zeros.features.conv2.weight)
+
+
+def test_an_initialisation_that_a_net_does_not_have():
+    with pytest.raises(ValueError, match="half-small is not initialised as 'original': choose one of he, paper"):
+        build(Setting(net="half-small", init="original"), 10)
 
 
 def test_the_two_alphas():
@@ -171,7 +167,9 @@ def test_it_stops_at_its_target(patches):
 
 def test_a_loss_that_is_not_finite_ends_the_run(patches):
     curve = one(Setting(epochs=5, rate=1e12), patches)
-    assert curve["loss"][-1][-1] is None and len(curve["loss"]) < 5
+    assert curve["loss"][-1][-1] is None and curve["test_error"][-1] is None and len(curve["loss"]) < 5
+    with pytest.raises(ValueError, match="has no error in the end"):
+        last([{"curve": curve}])
     json.dumps(curve, allow_nan=False)
 
 
@@ -194,7 +192,7 @@ def test_augmentations_of_bytes(patches):
 
 def test_what_a_run_on_bytes_tells(patches):
     curve = one(Setting(scale="bytes", augment="colour", schedule="linear", epochs=1), patches)
-    assert 0 <= curve["ten_crop_error"] <= 1 and 0 < curve["augment_share"] < 1
+    assert 0 <= curve["ten_crop_error"] <= 1 and curve["augment_share"] > 0
 
 
 def test_ten_crops_by_a_net_that_sees_one_pixel():
@@ -244,12 +242,38 @@ def test_the_best_rate_is_found_and_not_at_an_edge(start, best):
     assert min(lab.asked) < best < max(lab.asked) and len(set(lab.asked)) == len(lab.asked)
 
 
+def test_a_start_that_diverges():
+    class Cliff:
+        def run(self, setting):
+            return {"curve": {"loss": [[None if setting.rate > 5e-4 else abs(math.log10(setting.rate / 1e-4))]]}}
+
+    assert best_rate(Cliff(), Setting(rate=0.01)).rate == 1e-4
+    Cliff.run = lambda self, setting: {"curve": {"loss": [[None]]}}
+    with pytest.raises(RuntimeError, match="no best rate between 0.01 and"):
+        best_rate(Cliff(), Setting(rate=0.01))
+
+
 # Reading
 
 
 def test_epochs_to():
     run = {"curve": {"train_error": [[0.9, 0.8, 0.7, 0.6], [0.4, None, 0.2, 0.1]]}}
     assert (epochs_to(run, 0.65), epochs_to(run, 0.5), epochs_to(run, 0.3), epochs_to(run, 0.05)) == (1, 1.25, 1.75, math.inf)
+
+
+def at_epochs(*quarters, epochs=12):
+    """Runs that come below 25 % after so many quarters of an epoch."""
+    errors = [[0.9] * (n - 1) + [0.2] if n else [0.9] * 4 * epochs for n in quarters]
+    return [{"setting": {"epochs": epochs}, "curve": {"train_error": [error]}} for error in errors]
+
+
+def test_slower():
+    assert experiments.slower(at_epochs(8, 16, 32), at_epochs(4, 4, 5), 0.25)[0] == pytest.approx(16 / 80 ** (1 / 3), rel=1e-6)
+    mean, low, high = experiments.slower(at_epochs(0, 0, 40), at_epochs(4, 5, 4), 0.25)  # two never came there
+    assert low < mean < high == math.inf
+    assert verdict(low, high, claimed=20) == "cannot tell at this scale"
+    with pytest.raises(ValueError, match="there is no ratio"):
+        experiments.slower(at_epochs(8, 8, 9), at_epochs(0, 4, 4), 0.25)
 
 
 def test_difference_by_hand():
@@ -267,6 +291,20 @@ def test_verdicts():
 def test_last():
     assert last([{"curve": {"test_error": [0.5, 0.25], "final_train_error": 0.125}}]) == [25]
     assert last([{"curve": {"test_error": [0.5], "final_train_error": 0.125}}], "final_train_error") == [12.5]
+
+
+@pytest.mark.skipif(not (RUNS / "learning.json").exists(), reason="recorded later")
+def test_what_is_said_of_an_idea_rests_on_three_seeds(monkeypatch):
+    asked = []
+
+    def noted(name, **fields):
+        asked.append(recorded(name, **fields))
+        return asked[-1]
+
+    monkeypatch.setattr(experiments, "recorded", noted)
+    found = experiments.ideas()
+    assert all(sorted(run["setting"]["seed"] for run in runs) == [0, 1, 2] for runs in asked)
+    assert all(idea.verdict in ("holds", "does not hold", "cannot tell at this scale") for idea in found.values())
 
 
 def test_recorded_says_what_is_missing(tmp_path):

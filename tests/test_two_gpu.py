@@ -90,6 +90,13 @@ def test_there_and_back_without_loss(switches):
     assert back.features.conv1.weight.data_ptr() != grouped.features.conv1.weight.data_ptr()
 
 
+def test_the_type_stays_and_no_number_is_drawn():
+    columns = TwoGPUAlexNet.from_alexnet(AlexNet(7, "small").double(), CPUS)
+    state = torch.get_rng_state()
+    assert columns.to_alexnet().classifier.fc8.weight.dtype == torch.float64
+    assert torch.get_rng_state().equal(state)
+
+
 def test_it_begins_like_the_grouped_net():
     torch.manual_seed(3)
     grouped = AlexNet(10, "small")
@@ -117,9 +124,11 @@ def test_bytes_that_cross(n):
     with traffic() as crossed:
         columns(images(n)).sum().backward()
     assert crossed == {"forward": expected, "backward": expected}
-    with traffic() as nothing:
-        pass
-    assert nothing == {"forward": {}, "backward": {}}
+    with traffic() as outer:
+        with traffic() as nothing:
+            pass
+        columns(images(n))
+    assert nothing == {"forward": {}, "backward": {}} and outer["forward"] == expected
 
 
 def test_bytes_of_the_paper():
