@@ -36,7 +36,6 @@ NORMS = {
     "none": None,
     "paper's alpha": lambda maps: LocalResponseNorm(alpha=5e-4),  # 1e-4 in the formula of section 3.3
     "code's alpha": lambda maps: LocalResponseNorm(alpha=1e-4),  # 1e-4 in layer-params-145.cfg, divided by the size
-    "no alpha": lambda maps: LocalResponseNorm(alpha=0.0),  # a control: nothing but the constant divisor, k^beta
     "batch": nn.BatchNorm2d,
 }
 ORIGINAL_STDS = (1e-4, 0.01, 0.01, 0.01)  # layers-18pct.cfg
@@ -479,14 +478,14 @@ def pooling(lab: Lab) -> None:
 def dropout(lab: Lab) -> None:
     """P16: eight layers with and without dropout, on 5,000 images and on all of them."""
     base = Setting(net="half-small", decay=0.0005, schedule="linear")
-    for images, epochs in ((5_000, 40), (50_000, 6)):
+    for images, epochs in ((5_000, 32), (50_000, 6)):
         over_seeds(lab, [replace(base, images=images, epochs=epochs, dropout=dropout) for dropout in (0.0, 0.5)])
 
 
 def learning(lab: Lab) -> None:
     """P18: weight decay and the training error. P19: biases of 1 and the first stage of learning."""
     over_seeds(lab, [replace(baseline(lab), decay=decay) for decay in (0.0, TODAY.decay)])
-    base = Setting(net="half-small", epochs=4, dropout=0.5)
+    base = Setting(net="half-small", epochs=3, dropout=0.5)
     over_seeds(lab, [replace(base, init=init) for init in ("paper", "paper, biases 0")])
 
 
