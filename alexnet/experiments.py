@@ -478,14 +478,14 @@ def pooling(lab: Lab) -> None:
 def dropout(lab: Lab) -> None:
     """P16: eight layers with and without dropout, on 5,000 images and on all of them."""
     base = Setting(net="half-small", decay=0.0005, schedule="linear")
-    for images, epochs in ((5_000, 32), (50_000, 6)):
+    for images, epochs in ((5_000, 16), (50_000, 6)):
         over_seeds(lab, [replace(base, images=images, epochs=epochs, dropout=dropout) for dropout in (0.0, 0.5)])
 
 
 def learning(lab: Lab) -> None:
     """P18: weight decay and the training error. P19: biases of 1 and the first stage of learning."""
     over_seeds(lab, [replace(baseline(lab), decay=decay) for decay in (0.0, TODAY.decay)])
-    base = Setting(net="half-small", epochs=3, dropout=0.5)
+    base = Setting(net="half-small", epochs=2, dropout=0.5)
     over_seeds(lab, [replace(base, init=init) for init in ("paper", "paper, biases 0")])
 
 
@@ -573,7 +573,7 @@ class Idea:
     verdict: str
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.ours}. Verdict: {self.verdict}."
+        return f"{self.name}: {self.ours}\n{self.verdict}"
 
 
 def _points(worse: list[dict], better: list[dict], what: str = "test_error") -> tuple[str, str]:
