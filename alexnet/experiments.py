@@ -93,7 +93,7 @@ def half_small(setting: Setting, classes: int, size: int = 32) -> AlexNet:
     Its normalisation is the variant's, whatever ``setting.norm`` says.
     """
     switches = {"activation": setting.activation, "pool": setting.pool, "dropout": setting.dropout}
-    return AlexNet(classes, "small", widths=(32, 64, 96, 96, 64), init="paper", **switches)
+    return AlexNet(classes, "small", widths=(32, 64, 96, 96, 64), **switches)
 
 
 def _init_he(layers: list[nn.Module]) -> None:
@@ -108,9 +108,11 @@ def _init_original(layers: list[nn.Module]) -> None:
         nn.init.zeros_(layer.bias)
 
 
-def _zero_biases(layers: list[nn.Module]) -> None:
-    for layer in layers:
-        nn.init.zeros_(layer.bias)
+def _init_ones(layers: list[nn.Module]) -> None:
+    """Biases of 1 behind the first layer, as the paper has them; not in the last, whose outputs are the logits."""
+    _init_original(layers)
+    for layer in layers[1:-1]:
+        nn.init.ones_(layer.bias)
 
 
 def _as_built(layers: list[nn.Module]) -> None:
@@ -122,9 +124,8 @@ INITS: dict[tuple[str, str], Callable[[list[nn.Module]], None]] = {
     ("four-layer", "torch"): _as_built,  # PyTorch's default, uniform within 1/sqrt(inputs)
     ("four-layer", "he"): _init_he,
     ("four-layer", "original"): _init_original,
-    ("half-small", "he"): _init_he,
-    ("half-small", "paper"): _as_built,  # section 5
-    ("half-small", "paper, biases 0"): _zero_biases,
+    ("half-small", "he"): _as_built,
+    ("four-layer", "original, biases 1"): _init_ones,
 }
 
 
@@ -221,7 +222,8 @@ def fit(setting: Setting, data: tuple[Tensor, Tensor, Tensor, Tensor], classes: 
 
     Returns:
         ``loss`` and ``train_error``: a row an epoch, four figures a row, each the mean over a quarter of the epoch while
-        training; ``test_error``: a figure an epoch; where the rate fell to zero, ``final_train_error``: of all training
+        training; ``test_error``: a figure an epoch, or fewer where the test images are more than the training
+        images, the last one always; where the rate fell to zero, ``final_train_error``: of all training
         images afterwards, in evaluation mode; of bytes, ``ten_crop_error``, of the test images with ten views, and
         ``augment_share``, of the time. Errors are shares, 0 to 1. A loss that is not finite ends the run, with
         None, and so does a loss that has not fallen by 2 % in four epochs.
@@ -252,10 +254,13 @@ def fit(setting: Setting, data: tuple[Tensor, Tensor, Tensor, Tensor], classes: 
         if not math.isfinite(sum(quarters[0])):
             curve["test_error"].append(None)
             break
-        curve["test_error"].append(_digits(error(model, test_images, test_labels)))
-        bar.set_postfix_str(f"training {quarters[1][-1]:.1%}, test {curve['test_error'][-1]:.1%}")
-        if quarters[1][-1] < setting.target or (n == 3 and sum(curve["loss"][3]) > 0.98 * sum(curve["loss"][0])):
-            break  # it is there, or it has not begun to learn
+        # It is there, or it has not begun to learn.
+        ends = quarters[1][-1] < setting.target or (n == 3 and sum(curve["loss"][3]) > 0.98 * sum(curve["loss"][0]))
+        if ends or n + 1 == setting.epochs or (n + 1) % max(1, len(test_images) // len(images)) == 0:
+            curve["test_error"].append(_digits(error(model, test_images, test_labels)))
+        bar.set_postfix_str(f"training error {quarters[1][-1]:.1%}")
+        if ends:
+            break
     if setting.schedule == "linear" and len(curve["loss"]) == setting.epochs and curve["test_error"][-1] is not None:
         curve["final_train_error"] = _digits(error(model, plain(images), labels))
     if setting.scale == "bytes":
@@ -483,10 +488,10 @@ def dropout(lab: Lab) -> None:
 
 
 def learning(lab: Lab) -> None:
-    """P18: weight decay and the training error. P19: biases of 1 and the first stage of learning."""
+    """P18: weight decay and the training error. P19: biases of 1 and the first stage of learning, an epoch."""
     over_seeds(lab, [replace(baseline(lab), decay=decay) for decay in (0.0, TODAY.decay)])
-    base = Setting(net="half-small", epochs=2, dropout=0.5)
-    over_seeds(lab, [replace(base, init=init) for init in ("paper", "paper, biases 0")])
+    base = Setting(scale="raw", rate=0.003, epochs=1)  # the rate that is best for the biases of 2012, which are 0 in this net
+    over_seeds(lab, [replace(base, init=init) for init in ("original", "original, biases 1")])
 
 
 def augmentation(lab: Lab) -> None:
@@ -613,11 +618,11 @@ def _p18() -> Idea:
 
 
 def _p19() -> Idea:
-    zeros, ones = (recorded("learning", init=init) for init in ("paper, biases 0", "paper"))
+    zeros, ones = (recorded("learning", init=init) for init in ("original", "original, biases 1"))
     return Idea("Biases of 1, first stage", "faster", "–", *_times(zeros, ones, FIRST_STAGE, claimed=1))
 
 
-FIRST_STAGE = 0.8  # training error, where guessing has 0.9
+FIRST_STAGE = 0.6  # training error, where guessing has 0.9
 IDEAS = {"P5": _p5, "P9": _p9, "P10": _p10, "P16": _p16, "P18": _p18, "P19": _p19}
 
 
