@@ -215,7 +215,7 @@ def test_from_a_file(browser, book):
 
 def test_search_and_copy(browser, host):
     with Visit(browser, f"{host}/search.html?q=overlapping", **DESK) as visit:
-        expect(visit.page.locator("#search-results li").first).to_contain_text("Architecture")
+        expect(visit.page.locator("#search-results li").first).to_contain_text("Overlapping pooling")
         assert visit.complaints == []
     with Visit(browser, f"{host}/book/architecture.html", permissions=["clipboard-read", "clipboard-write"], **DESK) as visit:
         block = visit.page.locator("div.highlight").first
