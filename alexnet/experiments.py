@@ -54,7 +54,7 @@ class Setting:
     init: str = "he"  # a name in INITS
     scale: str = "standardised"  # pixels minus the mean image, over their standard deviation
     # or "raw": 0 to 255, minus the mean image; or "bytes": 0 to 255, for an augmentation to work on
-    augment: str = "none"  # with "scale": "bytes", a name in augmentation()
+    augment: str = "none"  # where the scale is "bytes", a name in augmentation_of()
     dropout: float = 0.0  # in the hidden fully connected layers, which the four-layer net has not
     decay: float = 0.0  # of the weights, not of the biases
     rate: float = 0.01
@@ -360,7 +360,8 @@ class Lab:
         seconds = round(time.perf_counter() - start, 1)
         share = {"augment_share": curve.pop("augment_share")} if "augment_share" in curve else {}  # a time, like the seconds
         print(f"{self.path.stem} {len(self.runs) + 1}: {_difference(setting)}: {len(curve['loss'])} epochs, {seconds} s", flush=True)
-        return {"setting": json.loads(_key(asdict(setting))), "curve": curve, "seconds": seconds, **share, "date": str(datetime.date.today()), "machine": machine(self.device)}
+        made = {"date": str(datetime.date.today()), "machine": machine(self.device)}
+        return {"setting": json.loads(_key(asdict(setting))), "curve": curve, "seconds": seconds, **share, **made}
 
     def _save(self) -> None:
         """What an earlier command recorded and this one has not come to yet stays in the file."""
@@ -470,7 +471,7 @@ def lrn(lab: Lab) -> None:
     """P9: the net of 2012 without normalisation, with it after the paper and after the code, and with batch normalisation.
 
     With today's scale of the pixels and initialisation; without and with it also with those of 2012, whose activations
-    are a hundred times larger.
+    are larger.
     """
     for settings in ([replace(TODAY, norm=norm) for norm in NORMS], [replace(THEN, norm=norm) for norm in ("none", "paper's alpha")]):
         over_seeds(lab, [best_rate(lab, setting, epochs=1) for setting in settings])
