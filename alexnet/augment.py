@@ -214,6 +214,18 @@ class TrainAugment(nn.Module):
         self.register_buffer("std", std[:, None, None])  # (C, 1, 1)
 
     def forward(self, images: Tensor, out: Tensor | None = None) -> Tensor:
+        _check(images, self.crop.size)
+        window = self.crop.draw(images) if images.ndim == 4 else ()
+        colour = self.pca.colour(len(images), images.device) if self.pca else None
+        return self.given(images, window, colour, out)
+
+    def given(self, images: Tensor, window: tuple[Tensor, ...], colour: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+        """The same with draws that are made already.
+
+        Args:
+            window: the top, the left and the flip of every image, (N,) each, as :meth:`RandomCropFlip.draw` gives them.
+            colour: (N, 3), as :meth:`PCAColor.colour` gives it, or none.
+        """
         size = self.crop.size
         _check(images, size)
         shape = (*images.shape[:2], size, size)
@@ -227,12 +239,11 @@ class TrainAugment(nn.Module):
             out = empty(shape, images.device)
         elif tuple(out.shape) != shape or out.dtype != torch.float32 or out.device != images.device:
             raise ValueError(f"out is float32 {shape} on {images.device}, not {out.dtype} {tuple(out.shape)} on {out.device}")
-        top, left, flip = self.crop.draw(images)
         divisor = self.std.to(images.device) * (self.pca.divisor if self.pca else 1.0)
         scale, offset = 1 / (255 * divisor), -self.mean.to(images.device) / divisor
-        if self.pca:
-            offset = offset + self.pca.colour(len(images), images.device)[:, :, None, None] / divisor  # (N, C, 1, 1)
-        return crop_flip(images, top, left, flip, size, out).mul_(scale).add_(offset)
+        if colour is not None:
+            offset = offset + colour[:, :, None, None] / divisor  # (N, C, 1, 1)
+        return crop_flip(images, *window, size, out).mul_(scale).add_(offset)
 
 
 def ten_crop(images: Tensor, size: int) -> Tensor:

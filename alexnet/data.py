@@ -1,15 +1,27 @@
-"""Pictures to train on: photographs that come with scikit-image, patches of them, and CIFAR-10.
+"""Pictures to train on: photographs that come with scikit-image, patches of them, CIFAR-10, and folders in ImageNet's layout.
 
-A data set that fits in memory is held there whole, as bytes: :class:`Pictures`.
+A small data set is held in memory whole, as bytes: :class:`Pictures`. A large one is a folder of files, :class:`Folder`,
+read ahead of use by :class:`Squares`.
 """
 
+import io
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.datasets import CIFAR10, ImageFolder
+from torchvision.datasets.folder import find_classes, make_dataset
+from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2 import functional as F
+
+FORMATS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 
 CIFAR10_FOLDER = Path(__file__).parent.parent / "book" / "data" / "cifar10"
 
@@ -37,6 +49,18 @@ class Pictures:
             raise ValueError(f"{n} images cannot be {len(places)} equal classes of at most {min(map(len, places))}: take a multiple")
         chosen = torch.cat([place[:share] for place in places])
         return replace(self, train=self.train[chosen], train_labels=self.train_labels[chosen])
+
+    def save(self, root: str | Path, ending: str = "png") -> None:
+        """Write a file an image, as ``train/CLASS/00000.png`` and ``test/CLASS/00000.png``: a data set for alexnet.train.
+
+        Raises:
+            FileExistsError: if there is such a folder already.
+        """
+        for part, images, labels in (("train", self.train, self.train_labels), ("test", self.test, self.test_labels)):
+            for name in self.classes:
+                (Path(root) / part / name).mkdir(parents=True)
+            for i, (image, label) in enumerate(zip(images, labels.tolist())):
+                F.to_pil_image(image).save(Path(root) / part / self.classes[label] / f"{i:05d}.{ending}", quality=95)
 
 
 def photos() -> dict[str, Tensor]:
@@ -131,13 +155,176 @@ def cifar10(root: str | Path = CIFAR10_FOLDER) -> Pictures:
 
 
 def _class_folders(root: Path) -> Pictures:
-    if not (root / "test").is_dir():
-        raise FileNotFoundError(f"{root} has train/ and no test/: put the test images there, in folders of the same names")
-    train, test = (ImageFolder(str(root / part), F.pil_to_tensor) for part in ("train", "test"))
-    if train.classes != test.classes:
-        raise ValueError(f"{root}: train/ and test/ have other classes: {', '.join(sorted(set(train.classes) ^ set(test.classes)))}")
     tensors = []
-    for part in (train, test):
-        tensors.append(torch.stack([image for image, _ in part]))  # (N, 3, 32, 32)
-        tensors.append(torch.tensor(part.targets))
-    return Pictures("CIFAR-10", tuple(train.classes), *tensors)
+    for part in data_set(root):
+        images = [F.pil_to_tensor(Image.open(path).convert("RGB")) for path in part.paths]
+        tensors += [torch.stack(images), part.labels]  # (N, 3, 32, 32)
+    return Pictures("CIFAR-10", part.classes, *tensors)
+
+
+# Folders of pictures
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The files of a folder with a folder a class. Labels are int64 (N,), an index into ``classes``, which are sorted."""
+
+    root: Path
+    classes: tuple[str, ...]
+    paths: tuple[str, ...]
+    labels: Tensor
+
+
+def image_folder(root: str | Path) -> Folder:
+    """What :class:`torchvision.datasets.ImageFolder` finds, without opening a file.
+
+    Raises:
+        FileNotFoundError: if there is no such folder, no class folder in it, or no picture in a class folder.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is not a folder: name one that holds a folder for each class")
+    try:
+        classes, numbers = find_classes(root)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{root} holds no class folders: pictures of a class belong into a folder with its name") from None
+    samples = make_dataset(str(root), numbers, FORMATS, allow_empty=True)
+    empty = set(classes) - {classes[label] for _, label in samples}
+    if empty:
+        raise FileNotFoundError(f"{root}: no picture in {', '.join(sorted(empty))}: add some ({', '.join(FORMATS)}), or remove the folder")
+    return Folder(root, tuple(classes), tuple(path for path, _ in samples), torch.tensor([label for _, label in samples]))
+
+
+def data_set(root: str | Path) -> tuple[Folder, Folder]:
+    """The two folders of a data set: ``train/``, and ``val/`` or ``test/``.
+
+    Raises:
+        FileNotFoundError: if one is missing, and as :func:`image_folder`.
+        ValueError: if their classes differ.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is not a folder: a data set is one, with train/ and val/ in it")
+    if not (root / "train").is_dir():
+        raise FileNotFoundError(f"{root} has no train/: put the training pictures there, in a folder for each class")
+    held_out = next((root / name for name in ("val", "test") if (root / name).is_dir()), None)
+    if held_out is None:
+        raise FileNotFoundError(f"{root} has train/ and no val/ or test/: put the pictures to test on there, in folders of the same names")
+    train, test = image_folder(root / "train"), image_folder(held_out)
+    if train.classes != test.classes:
+        names = sorted(set(train.classes) ^ set(test.classes))
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        raise ValueError(f"{root}: train/ and {held_out.name}/ have not the same classes, they differ in {', '.join(names[:5])}{more}")
+    return train, test
+
+
+def decode(path: str | Path) -> Tensor:
+    """The picture in a file, uint8 (3, H, W), 0 to 255: grey, CMYK, transparent, palette and 16-bit ones converted, the
+    first picture of a moving one. What the camera said of its orientation is not heeded, as by ImageFolder.
+
+    Raises:
+        OSError: if the file cannot be read, or holds no whole picture.
+    """
+    data = np.fromfile(path, np.uint8)
+    if not len(data):
+        raise OSError("the file is empty")
+    if data[:2].tobytes() == b"\xff\xd8":  # JPEG: with the resizing, torchvision takes half of Pillow's time
+        try:
+            return decode_jpeg(torch.from_numpy(data), ImageReadMode.RGB)
+        except RuntimeError as problem:
+            raise OSError(str(problem).splitlines()[0]) from problem
+    return _with_pillow(data.tobytes())  # of others, since a damaged PNG ends torchvision 0.29 with a segmentation fault
+
+
+def _with_pillow(data: bytes) -> Tensor:
+    try:
+        image = Image.open(io.BytesIO(data))
+        if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut at 255
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        return F.pil_to_tensor(image.convert("RGB"))
+    except (SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as problem:  # Pillow's ways to say that a file is broken
+        raise OSError(str(problem)) from problem
+
+
+def square(image: Tensor, size: int) -> Tensor:
+    """Shorter side to ``size`` pixels, then the middle cut out (section 2): (3, H, W) to (3, size, size), uint8.
+
+    Raises:
+        OSError: for a picture so long and thin that it would fill the memory.
+    """
+    height, width = image.shape[-2:]
+    if max(height, width) > 100 * min(height, width):
+        raise OSError(f"{width}×{height} pixels are too long and thin for a square")
+    return F.center_crop(F.resize(image, [size], antialias=True), [size, size])
+
+
+class Squares:
+    """The pictures of some files as squares, decoded by threads ahead of use; decoded once, if memory can hold them all.
+
+    Args:
+        paths: the files.
+        size: height and width in pixels.
+        workers: threads.
+        share: the part of this machine's memory that may hold squares.
+        pin: whether batches lie in memory that a GPU can fetch from while it computes.
+
+    Attributes:
+        broken: what could not be decoded so far, an index into ``paths`` and the reason.
+    """
+
+    AHEAD = 3  # batches
+
+    def __init__(self, paths: tuple[str, ...], size: int, workers: int, share: float = 0.25, pin: bool = False) -> None:
+        self.paths, self.size, self.pin = paths, size, pin
+        self.pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+        self.broken: dict[int, str] = {}
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        fits = len(paths) * 3 * size**2 <= share * memory
+        self.kept = torch.empty(len(paths), 3, size, size, dtype=torch.uint8) if fits else None  # takes memory as it is filled
+        self.have: set[int] = set()
+
+    def batches(self, chosen: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Decode batch after batch, some of them ahead of the one in use.
+
+        Args:
+            chosen: for each batch its indices into ``paths``, int64 (n,).
+
+        Yields:
+            The indices that could be decoded, (m,), and their squares, uint8 (m, 3, size, size).
+        """
+        waiting: deque[tuple[Tensor, Tensor | None, list[Future]]] = deque()
+        try:
+            for indices in chosen:
+                waiting.append(self._begin(indices))
+                if len(waiting) > self.AHEAD:
+                    yield self._end(*waiting.popleft())
+            while waiting:
+                yield self._end(*waiting.popleft())
+        finally:
+            for _, _, futures in waiting:
+                for future in futures:
+                    future.cancel()
+
+    def _begin(self, indices: Tensor) -> tuple[Tensor, Tensor | None, list[Future]]:
+        wanted = [(row, i) for row, i in enumerate(indices.tolist()) if i not in self.have and i not in self.broken]
+        if self.kept is not None:
+            return indices, None, [self.pool.submit(self._decode, i, self.kept[i]) for _, i in wanted]
+        batch = torch.empty(len(indices), 3, self.size, self.size, dtype=torch.uint8, pin_memory=self.pin)
+        return indices, batch, [self.pool.submit(self._decode, i, batch[row]) for row, i in wanted]
+
+    def _end(self, indices: Tensor, batch: Tensor | None, futures: list[Future]) -> tuple[Tensor, Tensor]:
+        for future in futures:
+            future.result()
+        whole = torch.tensor([i not in self.broken for i in indices.tolist()], dtype=torch.bool)
+        if batch is None:
+            batch = self.kept[indices[whole]]
+            return indices[whole], batch.pin_memory() if self.pin else batch
+        return (indices, batch) if whole.all() else (indices[whole], batch[whole])
+
+    def _decode(self, i: int, into: Tensor) -> None:
+        try:
+            into.copy_(square(decode(self.paths[i]), self.size))
+            if self.kept is not None:
+                self.have.add(i)
+        except OSError as problem:
+            self.broken[i] = str(problem)

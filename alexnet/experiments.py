@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from alexnet.augment import PCAColor, TrainAugment, ten_crop
 from alexnet.data import CIFAR10_FOLDER, Pictures, cifar10, photo_patches
+from alexnet.evaluate import usable
 from alexnet.lrn import LocalResponseNorm
 from alexnet.model import ACTIVATIONS, AlexNet
 
@@ -650,10 +651,7 @@ def main(arguments: list[str] | None = None) -> None:
         if getattr(options, name) is not None and getattr(options, name) < 1:
             parser.error(f"--{name} is 1 or more, not {getattr(options, name)}")
     try:
-        torch.empty(0, device=options.device)
-    except (RuntimeError, AssertionError) as problem:
-        sys.exit(f"--device {options.device} cannot be used here, take --device cpu: {str(problem).splitlines()[0]}")
-    try:
+        usable(options.device)
         pictures = photo_patches(128) if options.quick else cifar10(options.data)
     except (FileNotFoundError, ValueError) as problem:
         sys.exit(str(problem))

@@ -1,18 +1,24 @@
 """``make bench``: how fast, as a ratio to a named peer in the same run. Nothing here is asserted; equality is, in the tests."""
 
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
 from tqdm import tqdm
 
-from alexnet import LocalResponseNorm
+from alexnet import AlexNet, LocalResponseNorm
 from alexnet.augment import PCAColor, TrainAugment
-from alexnet.data import Pictures
+from alexnet.data import Pictures, Squares, image_folder, photos
 from alexnet.experiments import Setting, build, fit, prepare
+from alexnet.train import PaperSGD
 
 
 def seconds(run: Callable[[], object], repeats: int = 9) -> float:
@@ -86,8 +92,84 @@ def augment() -> None:
     runs["TrainAugment, fresh output"] = seconds(lambda: ours(images))
     runs["one copy of the output, the floor"] = seconds(lambda: copy.copy_(out))
     print("augmentation, 128 uint8 images, 256 to 224 pixels, to float32")
+    _table(runs, 128)
+
+
+def loader() -> None:
+    """From JPEG files of 500×375 to batches for the net, nothing kept in memory, beside ImageFolder with two workers."""
+    mean, std = [0.48, 0.45, 0.41], [0.25, 0.24, 0.26]
+    with tempfile.TemporaryDirectory() as root:
+        for name, photo in photos().items():
+            (Path(root) / name).mkdir()
+            for i in range(64):
+                picture = v2.RandomResizedCrop((375, 500), scale=(0.3, 1.0))(photo)
+                F.to_pil_image(picture).save(Path(root) / name / f"{i}.jpg", quality=90)
+        folder = image_folder(root)
+        squares = Squares(folder.paths, 256, workers=2, share=0.0)
+        pca = PCAColor.fit(batch for _, batch in squares.batches(torch.arange(64).split(64)))
+        steps = [v2.Resize(256), v2.CenterCrop(256), v2.RandomCrop(224), v2.RandomHorizontalFlip(), v2.PILToTensor()]
+        chain = v2.Compose([*steps, v2.ToDtype(torch.float32, scale=True), pca, v2.Normalize(mean, std)])
+        peer = DataLoader(ImageFolder(root, chain), 128, shuffle=True, num_workers=2, persistent_workers=True)
+        augment, out = TrainAugment(224, mean, std, pca), torch.empty(128, 3, 224, 224)
+
+        def ours() -> None:
+            for _, batch in squares.batches(torch.randperm(512).split(128)):
+                augment(batch, out)
+
+        runs = {"ImageFolder + transforms.v2": seconds(lambda: list(peer), 5), "Squares + TrainAugment": seconds(ours, 5)}
+    print("loading 512 JPEG files of 500×375 pixels, to float32 batches of 224×224")
+    _table(runs, 512)
+
+
+def step() -> None:
+    """A training step of the variant "paper", beside the same net from stock modules."""
+
+    class ByColumn(nn.Module):
+        """torch.nn's normalisation within each of two columns."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.cat([self.norm(column) for column in x.chunk(2, 1)], 1)
+
+    def stock() -> nn.Sequential:
+        def block(n: int, m: int, kernel: int, groups: int) -> list[nn.Module]:
+            return [nn.Conv2d(n, m, kernel, padding=kernel // 2, groups=groups), nn.ReLU()]
+
+        layers = [nn.ZeroPad2d((0, 3, 0, 3)), nn.Conv2d(3, 96, 11, 4), nn.ReLU(), ByColumn(), nn.MaxPool2d(3, 2)]
+        layers += [*block(96, 256, 5, 2), ByColumn(), nn.MaxPool2d(3, 2), *block(256, 384, 3, 1), *block(384, 384, 3, 2)]
+        layers += [*block(384, 256, 3, 2), nn.MaxPool2d(3, 2), nn.Flatten()]
+        for inputs in (9216, 4096):
+            layers += [nn.Linear(inputs, 4096), nn.ReLU(), nn.Dropout(0.5)]
+        return nn.Sequential(*layers, nn.Linear(4096, 1000))
+
+    x, y = torch.randn(64, 3, 224, 224), torch.randint(1000, (64,))
+
+    def update(model: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[], object]:
+        def run() -> None:
+            loss = nn.functional.cross_entropy(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+        return run
+
+    peer, ours = stock(), AlexNet().to(memory_format=torch.channels_last)
+    peer.load_state_dict(dict(zip(peer.state_dict(), ours.state_dict().values(), strict=True)))
+    theirs = torch.optim.SGD(peer.parameters(), lr=0.001, momentum=0.9, weight_decay=5e-4)
+    runs = {"stock torch.nn, torch.optim.SGD": seconds(update(peer, theirs), 5)}
+    runs["alexnet, PaperSGD"] = seconds(update(ours, PaperSGD(ours.parameters(), lr=0.001)), 5)
+    print("a training step of the net of the paper, 64 images, float32")
+    _table(runs, 64)
+
+
+def _table(runs: dict[str, float], images: int) -> None:
+    """The first is the peer."""
+    peer = next(iter(runs.values()))
     for name, t in runs.items():
-        print(f"  {name:36} {t * 1e3:8.1f} ms   {peer / t:6.1f} times as fast   {128 / t:8,.0f} images/s")
+        print(f"  {name:36} {t * 1e3:8.1f} ms   {peer / t:6.2f} times as fast   {images / t:8,.0f} images/s")
 
 
 if __name__ == "__main__":
@@ -95,3 +177,5 @@ if __name__ == "__main__":
     lrn()
     an_epoch()
     augment()
+    loader()
+    step()

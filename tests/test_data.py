@@ -3,19 +3,24 @@
 import hashlib
 import io
 import pickle
+import struct
 import tarfile
 import threading
+import zlib
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
-from torchvision.datasets import CIFAR10
-from torchvision.transforms.v2.functional import to_pil_image
+from torchvision.datasets import CIFAR10, ImageFolder
+from torchvision.transforms import v2
+from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
-from alexnet.data import cifar10, photo_patches, photos
+from alexnet.data import Squares, cifar10, decode, image_folder, photo_patches, photos, square
 
 CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
 
@@ -131,10 +136,10 @@ def test_cifar10_from_class_folders(folders):
 
 def test_folders_that_do_not_agree(folders):
     (folders / "test" / "truck").rename(folders / "test" / "lorry")
-    with pytest.raises(ValueError, match="other classes: lorry, truck"):
+    with pytest.raises(ValueError, match="have not the same classes, they differ in lorry, truck"):
         cifar10(folders)
-    (folders / "test").rename(folders / "val")
-    with pytest.raises(FileNotFoundError, match="has train/ and no test/"):
+    (folders / "test").rename(folders / "tests")
+    with pytest.raises(FileNotFoundError, match="has train/ and no val/ or test/"):
         cifar10(folders)
 
 
@@ -184,3 +189,127 @@ def test_no_data_and_no_network(tmp_path, monkeypatch):
     monkeypatch.setattr(CIFAR10, "url", (tmp_path / "nowhere").as_uri())
     with pytest.raises(FileNotFoundError, match="connect this machine, or name a folder that has it as train/CLASS"):
         cifar10(tmp_path / "data")
+
+
+# Folders of pictures
+
+
+def test_what_is_saved_is_what_is_read(tmp_path):
+    pictures = photo_patches(64)
+    pictures.save(tmp_path)
+    again = cifar10(tmp_path)
+    assert all(a.equal(b) for a, b in zip((again.train, again.test, again.train_labels), (pictures.train, pictures.test, pictures.train_labels)))
+    assert again.classes == tuple(sorted(pictures.classes)) == pictures.classes
+    with pytest.raises(FileExistsError):
+        pictures.save(tmp_path)
+
+
+def test_a_folder_is_read_as_by_image_folder(data_folder):
+    ours, theirs = image_folder(data_folder / "train"), ImageFolder(str(data_folder / "train"))
+    assert list(ours.paths) == [path for path, _ in theirs.samples] and ours.labels.tolist() == theirs.targets
+    assert list(ours.classes) == theirs.classes
+
+
+def png(width, height, depth, colour, rows):
+    """A PNG file by hand: Pillow writes no 16-bit colours."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+PHOTO = to_pil_image(photos()["coffee"]).resize((48, 30))
+RED_16 = b"".join(b"\0" + struct.pack(">HHH", 40_000, 20_000, 513) * 6 for _ in range(4))
+
+
+def written(image, kind, **how):
+    file = io.BytesIO()
+    image.save(file, kind, **how)
+    return file.getvalue()
+
+
+def turned():
+    how = Image.Exif()
+    how[274] = 6  # the camera was held upright
+    return written(PHOTO, "JPEG", exif=how)
+
+
+CONVERTED = {  # named kinds of pictures that are read as Pillow converts them
+    "JPEG": written(PHOTO, "JPEG"),
+    "JPEG, progressive": written(PHOTO, "JPEG", progressive=True),
+    "JPEG, grey": written(PHOTO.convert("L"), "JPEG"),
+    "JPEG, CMYK": written(PHOTO.convert("CMYK"), "JPEG"),
+    "JPEG, turned by the camera": turned(),
+    "PNG, transparent": written(PHOTO.convert("RGBA"), "PNG"),
+    "PNG, grey and transparent": written(PHOTO.convert("LA"), "PNG"),
+    "PNG, palette": written(PHOTO.convert("P"), "PNG"),
+    "PNG, black and white": written(PHOTO.convert("1"), "PNG"),
+    "PNG, 16 bits": png(6, 4, 16, 2, RED_16),
+    "GIF, moving": written(PHOTO, "GIF", save_all=True, append_images=[PHOTO.rotate(180)]),
+    "WebP, moving": written(PHOTO, "WEBP", save_all=True, append_images=[PHOTO.rotate(180)], lossless=True),
+    "BMP": written(PHOTO, "BMP"),
+    "TIFF": written(PHOTO, "TIFF"),
+    "PPM": written(PHOTO, "PPM"),
+    "one pixel": written(PHOTO.resize((1, 1)), "PNG"),
+}
+whole_jpeg, whole_png = written(PHOTO, "JPEG"), written(PHOTO, "PNG")
+BROKEN = {  # named kinds of files that are no picture
+    "empty": b"",
+    "a JPEG cut off": whole_jpeg[: len(whole_jpeg) // 2],
+    "a PNG cut off": whole_png[: len(whole_png) // 2],
+    "a JPEG's first bytes": whole_jpeg[:20],
+    "text": b"not a picture",
+    "a web page": b"<!DOCTYPE html><title>404</title>",
+    "zeros": bytes(1000),
+    "a damaged PNG": whole_png[:60] + bytes(40) + whole_png[100:],
+    "too long and thin": written(Image.new("RGB", (3000, 2)), "PNG"),
+}
+
+
+@pytest.mark.parametrize("kind", CONVERTED)
+def test_pictures_that_are_converted(kind, tmp_path):
+    path = tmp_path / "picture"
+    path.write_bytes(CONVERTED[kind])
+    expected = pil_to_tensor(Image.open(path).convert("RGB"))
+    found = decode(path)
+    assert found.dtype == torch.uint8 and found.shape == expected.shape
+    assert (found.int() - expected.int()).abs().max() <= 1
+    assert square(found, 24).shape == (3, 24, 24)
+
+
+def test_16_bits_of_grey_are_not_cut_off(tmp_path):
+    """Pillow's own conversion would make everything above 255 white."""
+    path = tmp_path / "grey.png"
+    path.write_bytes(png(4, 1, 16, 0, b"\0" + struct.pack(">HHHH", 0, 300, 32_768, 65_535)))
+    assert decode(path)[0].tolist() == [[0, 1, 128, 255]]
+    (tmp_path / "grey.tif").write_bytes(written(Image.fromarray(np.array([[0, 300, 32_768, 65_535]], np.uint16)), "TIFF"))
+    assert decode(tmp_path / "grey.tif")[0].tolist() == [[0, 1, 128, 255]]
+
+
+@pytest.mark.parametrize("kind", [*BROKEN, "a link to nowhere"])
+def test_pictures_that_are_broken(kind, tmp_path):
+    path = tmp_path / "picture.jpg"
+    path.symlink_to(tmp_path / "nowhere") if kind not in BROKEN else path.write_bytes(BROKEN[kind])
+    whole = tmp_path / "whole.jpg"
+    whole.write_bytes(whole_jpeg)
+    squares = Squares((str(whole), str(path), str(whole)), 24, workers=2)
+    [(indices, batch)] = squares.batches([torch.tensor([2, 1, 0])])
+    assert indices.tolist() == [2, 0] and batch.shape == (2, 3, 24, 24) and batch[0].equal(batch[1])
+    assert list(squares.broken) == [1] and squares.broken[1]
+
+
+def test_squares_are_those_of_transforms(data_folder):
+    """The same pictures as from ImageFolder and transforms.v2, to one grey level, kept in memory or not."""
+    folder = image_folder(data_folder / "train")
+    theirs = ImageFolder(str(data_folder / "train"), v2.Compose([v2.Resize(32), v2.CenterCrop(32), v2.PILToTensor()]))
+    order = torch.randperm(len(folder.paths), generator=torch.Generator().manual_seed(0))
+    for share in (0.0, 0.25):
+        squares = Squares(folder.paths, 32, workers=2, share=share)
+        for _ in range(2):  # the second time from memory, or decoded again
+            found = list(squares.batches(order.split(48)))
+            assert torch.cat([indices for indices, _ in found]).equal(order)
+            difference = torch.cat([batch for _, batch in found]).int() - torch.stack([theirs[i][0] for i in order]).int()
+            assert difference.abs().max() <= 1 and (difference != 0).float().mean() < 0.2
+        assert len(squares.have) == (len(order) if share else 0)

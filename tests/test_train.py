@@ -1,9 +1,27 @@
+import contextlib
+import json
+import math
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alexnet.train import PaperSGD
+from alexnet.data import decode, image_folder, photos, square
+from alexnet.evaluate import evaluate, load
+from alexnet.train import Options, PaperSGD, Training, devices_for, main
+
+CLASSES = tuple(photos())
 
 RATES = st.floats(1e-4, 0.5)
 
@@ -64,3 +82,382 @@ def test_the_velocity_is_in_the_state_dict():
 def test_says_what_is_wrong():
     with pytest.raises(ValueError, match="momentum 1.5 is 0 or more and below 1"):
         PaperSGD([torch.nn.Parameter(torch.ones(1))], momentum=1.5)
+
+
+# The command. It runs in this process where nothing shall end it, and else in one that has read the modules already.
+
+SMALL = ["--variant", "small", "--batch-size", "16", "--device", "cpu", "--workers", "1"]
+ALIKE = ("epoch", "lr", "loss", "top1", "top5", "skipped")  # of a line of the log; the speed is the machine's
+
+
+def run(data, out, *more):
+    main(["--data", str(data), "--out", str(out), *SMALL, *more])
+
+
+def log(out):
+    return [{name: entry[name] for name in ALIKE} for entry in map(json.loads, (out / "log.jsonl").read_text().splitlines())]
+
+
+def says(call):
+    """The one sentence that a command ends with, and its exit status."""
+    with pytest.raises(SystemExit) as end:
+        call()
+    code = end.value.code
+    return (code, 1) if isinstance(code, str) else ("", code)
+
+
+def forked(*arguments):
+    """The command in a process of its own, which need not read PyTorch first; its process number.
+
+    The test's process has used threads, and what forks then may hang. So one forks that did nothing else: ``errors``.
+    """
+    FORKS.stdin.write(json.dumps(list(map(str, arguments))) + "\n")
+    FORKS.stdin.flush()
+    return int(FORKS.stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def errors(tmp_path_factory):
+    """A process that has read the modules, and forks for every line that it is told. The file that it writes its errors to."""
+    global FORKS
+    code = """
+import json, os, sys
+from alexnet.train import main
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        os.setsid()
+        sys.stdin.close()
+        sys.stdout = open(os.devnull, "w")
+        main(json.loads(line))
+        sys.exit(0)
+    print(child, flush=True)
+    print(os.waitpid(child, 0)[1], flush=True)
+"""
+    path, environment = tmp_path_factory.mktemp("forks") / "stderr", os.environ | {"OMP_NUM_THREADS": "1"}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": path.open("a"), "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, **pipes) as FORKS:
+        yield path
+        FORKS.stdin.close()
+
+
+def ended():
+    """How the last one ended: below zero, by a signal; else its exit status."""
+    return os.waitstatus_to_exitcode(int(FORKS.stdout.readline()))
+
+
+def test_what_it_leaves(data_folder, tmp_path, capsys):
+    out = tmp_path / "run"
+    run(data_folder, out, "--epochs", "2")
+    assert {path.name for path in out.iterdir()} >= {"checkpoint.pt", "previous.pt", "log.jsonl", "model.safetensors"}
+    entries = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [entry["epoch"] for entry in entries] == [1, 2] and all(entry["images_per_second"] > 0 for entry in entries)
+    assert entries[0]["lr"] == 0.01 and 0 <= entries[0]["top1"] <= entries[0]["top5"] <= 1
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == 2 and told[1].startswith("epoch 2: rate 0.01, loss ")
+    found = evaluate(load(out / "model.safetensors"), image_folder(data_folder / "test"))
+    assert (found["top1"], found["top5"]) == (entries[1]["top1"], entries[1]["top5"]) and found["images"] == 40
+    from_checkpoint = load(out / "checkpoint.pt").model.state_dict()
+    assert all(tensor.equal(from_checkpoint[name]) for name, tensor in load(out / "model.safetensors").model.state_dict().items())
+
+
+def test_it_learns(data_folder, tmp_path):
+    """The same pictures for testing as for training: a net that learns knows them in the end."""
+    both = tmp_path / "data"
+    for part in ("train", "val"):
+        shutil.copytree(data_folder / "test", both / part)
+    run(both, tmp_path / "run", "--epochs", "12", "--lr", "0.003", "--batch-size", "8", "--dropout", "0")
+    entries = log(tmp_path / "run")
+    assert entries[-1]["loss"] < 0.6 * entries[0]["loss"] and entries[-1]["top1"] > 0.5
+
+
+def test_the_recipe_of_the_paper(data_folder, tmp_path):
+    options = Options(data_folder, tmp_path / "run")
+    assert (options.variant, options.batch_size, options.lr, options.epochs, options.resize, options.crop) == ("paper", 128, 0.01, 90, 256, 224)
+    training = Training(Options(data_folder, tmp_path / "run", variant="small", batch_size=16, device="cpu"), None)
+    weights, biases = training.optimizer.param_groups
+    assert (weights["momentum"], weights["weight_decay"], biases["weight_decay"]) == (0.9, 5e-4, 0.0)
+    assert {p.ndim for p in biases["params"]} == {1} and 1 not in {p.ndim for p in weights["params"]}
+    rates = []
+    for _ in range(60):  # the error does not fall any more
+        training.schedule.step(0.5)
+        rates.append(weights["lr"])
+    assert sorted(set(rates)) == pytest.approx([1e-5, 1e-4, 1e-3, 1e-2])
+
+
+def test_what_the_net_sees(data_folder, tmp_path):
+    """The mean and the colours of the training set, as NumPy finds them; raw pixels where the paper's initialisation wants them."""
+    training = Training(Options(data_folder, tmp_path / "run", variant="small", batch_size=16, device="cpu"), None)
+    paths = image_folder(data_folder / "train").paths
+    pixels = np.stack([square(decode(path), 36).numpy() for path in paths]) / 255.0  # (N, 3, 36, 36)
+    assert np.abs(training.trained.mean.numpy() - pixels.mean(0)[:, 2:34, 2:34]).max() < 1e-6
+    assert np.abs(training.trained.std.numpy().ravel() - pixels.std((0, 2, 3), ddof=1)).max() < 1e-5
+    values = np.linalg.eigvalsh(np.cov(pixels.transpose(1, 0, 2, 3).reshape(3, -1)))
+    assert np.abs(training.augment.pca.eigenvalues.numpy() - values[::-1]).max() < 1e-6
+    assert training._statistics(raw=True)[1].flatten().tolist() == pytest.approx([1 / 255] * 3)
+
+
+def test_killed_at_ten_moments(data_folder, tmp_path, errors):
+    """kill -9 ten times: what --resume ends with is, bit for bit, what a run that was left alone ends with."""
+    arguments = ["--data", data_folder, *SMALL, "--epochs", "6", "--resume", "--out"]
+    start = time.monotonic()
+    forked(*arguments, tmp_path / "whole")
+    assert ended() == 0
+    whole, moments = time.monotonic() - start, random.Random(0)
+    for _ in range(10):
+        process = forked(*arguments, tmp_path / "part")
+        time.sleep(moments.uniform(0, 0.25 * whole))
+        os.kill(process, signal.SIGKILL)
+        assert ended() == -signal.SIGKILL
+    forked(*arguments, tmp_path / "part")
+    assert ended() == 0
+    assert log(tmp_path / "part") == log(tmp_path / "whole") and len(log(tmp_path / "whole")) == 6
+    assert (tmp_path / "part" / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_told_to_stop(name, data_folder, tmp_path, errors):
+    """In the middle of an epoch: a checkpoint, a sentence, an exit status; --resume goes on at the very step."""
+    arguments = ["--data", data_folder, *SMALL, "--epochs", "2", "--out"]
+    forked(*arguments, tmp_path / "whole")
+    assert ended() == 0
+    process = forked(*arguments, tmp_path / "part")
+    while not (tmp_path / "part" / "log.jsonl").exists():
+        time.sleep(0.01)
+    time.sleep(0.2)
+    os.kill(process, signal.Signals[name])
+    assert ended() == 128 + signal.Signals[name]
+    told = errors.read_text()
+    assert f"stopped by {name} in epoch" in told and "--resume goes on there" in told and "Traceback" not in told
+    forked(*arguments, tmp_path / "part", "--resume")
+    assert ended() == 0
+    assert log(tmp_path / "part") == log(tmp_path / "whole")
+    assert (tmp_path / "part" / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+
+
+STEPS = """
+import sys, torch, torch.distributed as dist
+from pathlib import Path
+from alexnet.train import Options, Training
+data, out, losses, *two = sys.argv[1:]
+dist.init_process_group("gloo")
+options = Options(Path(data), Path(out), variant="small", batch_size=8, lr=1e-4, dropout=0.0, device="cpu", workers=1, two_gpu=bool(two))
+training = Training(options, None)
+training.learn()
+mean = training._mean_losses()
+if training.rank == 0:
+    torch.save(mean, losses)
+dist.destroy_process_group()
+"""
+
+
+def torchrun(processes, *command, **more):
+    # torchrun's own command, of this Python
+    arguments = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), *map(str, command)]
+    return subprocess.Popen(arguments, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+
+
+def test_two_processes_are_as_one(data_folder, tmp_path):
+    """Twenty steps: two processes with half the batch each, with a column on each of two devices as well, have its losses.
+
+    The rate is low, since this net at its start makes a hundred thousand of a rounding within twenty steps at 0.01.
+    """
+    (tmp_path / "steps.py").write_text(STEPS)
+    found = {}
+    for name, processes, two in (("one", 1, []), ("two", 2, []), ("two, in two columns", 2, ["two"])):
+        with torchrun(processes, tmp_path / "steps.py", data_folder, tmp_path / name, tmp_path / f"{name}.pt", *two) as process:
+            assert process.wait() == 0, process.stderr.read()
+        found[name] = torch.load(tmp_path / f"{name}.pt")
+    assert found["one"].shape == (20,) and found["one"].diff().abs().min() > 1e-3
+    for name in ("two", "two, in two columns"):
+        torch.testing.assert_close(found[name], found["one"], rtol=1e-5, atol=0)
+
+
+def test_two_processes_stop_and_go_on(data_folder, tmp_path):
+    arguments = ["-m", "alexnet.train", "--data", data_folder, *SMALL, "--epochs", "2", "--out"]
+    with torchrun(2, *arguments, tmp_path / "whole") as process:
+        assert process.wait() == 0, process.stderr.read()
+    with torchrun(2, *arguments, tmp_path / "part") as process:
+        while not (tmp_path / "part" / "log.jsonl").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() != 0 and "stopped by SIGTERM" in process.stderr.read()
+    with torchrun(2, *arguments, tmp_path / "part", "--resume") as process:
+        assert process.wait() == 0, process.stderr.read()
+    assert log(tmp_path / "part") == log(tmp_path / "whole")
+    assert (tmp_path / "part" / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("more", [["--two-gpu"], ["--amp", "bf16"]])
+def test_the_other_ways_to_compute(more, data_folder, tmp_path):
+    run(data_folder, tmp_path / "run", "--epochs", "1", *more)
+    assert math.isfinite(log(tmp_path / "run")[0]["loss"])
+    assert evaluate(load(tmp_path / "run" / "checkpoint.pt"), image_folder(data_folder / "test"))["images"] == 40
+    run(data_folder, tmp_path / "run", "--epochs", "2", "--resume")  # what is not said is as it was
+    assert len(log(tmp_path / "run")) == 2
+
+
+def test_tensorboard_if_it_is_installed(data_folder, tmp_path, monkeypatch):
+    told = []
+    writer = type("SummaryWriter", (contextlib.nullcontext,), {"add_scalar": lambda _, *scalar: told.append(scalar)})
+    monkeypatch.setattr(writer, "__enter__", lambda self: self)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=writer))
+    run(data_folder, tmp_path / "run", "--epochs", "1")
+    assert {name for name, _, _ in told} == {"loss", "top1", "top5", "lr"}
+
+
+# What can be wrong
+
+
+def without(root, *names):
+    for name in names:
+        shutil.rmtree(root / name)
+
+
+WRONG = {  # a named kind of folder or option: what is done to a copy of a good data set, the options, and what is said
+    "no folder": (lambda d: shutil.rmtree(d), [], r"is not a folder: a data set is one"),
+    "a file": (lambda d: (shutil.rmtree(d), d.write_text("")), [], r"is not a folder"),
+    "no train/": (lambda d: without(d, "train"), [], r"has no train/"),
+    "no val/ and no test/": (lambda d: without(d, "test"), [], r"has train/ and no val/ or test/"),
+    "no classes": (lambda d: without(d / "train", *CLASSES), [], r"train holds no class folders"),
+    "an empty class": (lambda d: [p.unlink() for p in (d / "train" / "cat").iterdir()], [], r"train: no picture in cat: add some"),
+    "a class too many": (lambda d: shutil.copytree(d / "test" / "cat", d / "test" / "cats"), [], r"not the same classes, they differ in cats"),
+    "a class too few": (lambda d: without(d / "test", "cat"), [], r"not the same classes, they differ in cat"),
+    "a batch too large": (None, ["--batch-size", "1000"], r"has 160 pictures, less than a batch of 1000: lower --batch-size"),
+    "no batch": (None, ["--batch-size", "0"], r"--batch-size is above zero, not 0"),
+    "no epochs": (None, ["--epochs", "-1"], r"--epochs is above zero, not -1"),
+    "no rate": (None, ["--lr", "0"], r"--lr is above zero, not 0"),
+    "not a rate": (None, ["--lr", "nan"], r"--lr is above zero, not nan"),
+    "all dropped": (None, ["--dropout", "1"], r"--dropout is 0 or more and below 1, not 1"),
+    "no threads": (None, ["--workers", "0"], r"--workers is above zero, not 0"),
+    "a seed below zero": (None, ["--seed", "-1"], r"--seed is 0 or more, not -1"),
+    "a crop that does not fit": (None, ["--resize", "30"], r"--resize 30 has no room for --crop 32"),
+    "a crop for another net": (None, ["--crop", "64"], r"takes images of 32×32 pixels"),
+    "a net without columns": (None, ["--variant", "single-column", "--two-gpu"], r"has not two columns"),
+    "no such device": (None, ["--device", "cuda:77"], r"--device cuda:77 cannot be used here, take --device cpu"),
+    "not a device": (None, ["--device", "toaster"], r"--device toaster cannot be used here"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_folders_and_options_that_are_wrong(kind, data_folder, tmp_path):
+    spoil, more, sentence = WRONG[kind]
+    data = shutil.copytree(data_folder, tmp_path / "data")
+    if spoil:
+        spoil(data)
+    told, code = says(lambda: run(data, tmp_path / "run", *more))
+    assert re.search(sentence, told) and "\n" not in told and code == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_gpus_that_are_not_there(data_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    told, _ = says(lambda: main(["--data", str(data_folder), "--out", str(tmp_path / "run"), "--two-gpu"]))
+    assert told == "--two-gpu needs 2 GPUs, and this machine has 1: --device cuda:0 shares one, --device cpu runs it on the CPU"
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match=r"--two-gpu needs 2 GPUs for each of 2 processes, and this machine has 1"):
+        devices_for(Options(data_folder, tmp_path, two_gpu=True))
+
+
+def test_the_devices_of_a_process(data_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert devices_for(Options(data_folder, tmp_path, two_gpu=True)) == [torch.device("cuda:2"), torch.device("cuda:3")]
+    assert devices_for(Options(data_folder, tmp_path)) == [torch.device("cuda:1")]
+    assert devices_for(Options(data_folder, tmp_path, device="cpu", two_gpu=True)) == [torch.device("cpu")] * 2
+
+
+@pytest.fixture(scope="module")
+def finished(data_folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("finished") / "run"
+    run(data_folder, out, "--epochs", "1")
+    return out
+
+
+OUT = {  # a named kind of output folder
+    "a run without --resume": (lambda out: None, [], r"is not empty \(checkpoint.pt\): go on there with --resume, or name another folder"),
+    "a file": (lambda out: (shutil.rmtree(out), out.write_text("")), [], r"is a file: name a folder"),
+    "somebody else's": (lambda out: [(out / name).unlink() for name in ("checkpoint.pt", "previous.pt")], ["--resume"], r"holds no checkpoint"),
+    "another rate": (lambda out: None, ["--resume", "--lr", "0.1"], r"was begun with --lr 0.01, not 0.1: leave --lr out"),
+    "another batch": (lambda out: None, ["--resume", "--batch-size", "8"], r"was begun with --batch-size 16, not 8"),
+    "another seed": (lambda out: None, ["--resume", "--seed", "8"], r"was begun with --seed 0, not 8"),
+}
+
+
+@pytest.mark.parametrize("kind", OUT)
+def test_output_folders_that_do_not_do(kind, finished, data_folder, tmp_path):
+    spoil, more, sentence = OUT[kind]
+    out = shutil.copytree(finished, tmp_path / "run")
+    spoil(out)
+    before = {path: path.read_bytes() for path in out.iterdir()} if out.is_dir() else out.read_bytes()
+    told, code = says(lambda: run(data_folder, out, "--epochs", "2", *more))
+    assert re.search(sentence, told) and "\n" not in told and code == 1
+    assert before == ({path: path.read_bytes() for path in out.iterdir()} if out.is_dir() else out.read_bytes())
+
+
+def test_other_pictures_than_before(finished, data_folder, tmp_path):
+    out, data = shutil.copytree(finished, tmp_path / "run"), shutil.copytree(data_folder, tmp_path / "data")
+    next((data / "train" / "cat").iterdir()).unlink()
+    told, _ = says(lambda: run(data, out, "--epochs", "2", "--resume"))
+    assert "has not the pictures that" in told and "now 159, then 160" in told
+
+
+def test_a_damaged_checkpoint(finished, data_folder, tmp_path, capsys):
+    """The one before it is used, and the run ends as if nothing had been."""
+    out = shutil.copytree(finished, tmp_path / "run")
+    (out / "checkpoint.pt").write_bytes((out / "checkpoint.pt").read_bytes()[:-1000])
+    run(data_folder, out, "--epochs", "2", "--resume")
+    told = capsys.readouterr().err
+    assert "checkpoint.pt is refused: it is cut off, damaged" in told and "previous.pt is used" in told
+    run(data_folder, tmp_path / "whole", "--epochs", "2")
+    assert log(out) == log(tmp_path / "whole")
+    for name in ("checkpoint.pt", "previous.pt"):
+        (out / name).write_bytes(b"no good")
+    told, _ = says(lambda: run(data_folder, out, "--epochs", "3", "--resume"))
+    assert "checkpoint.pt is refused" in told and "previous.pt is refused" in told
+    assert (out / "previous.pt").read_bytes() == b"no good"
+
+
+def test_a_disk_that_is_full(data_folder, tmp_path):
+    """/dev/full takes nothing, as a full disk."""
+    out = tmp_path / "run"
+    run(data_folder, out, "--epochs", "1")
+    before = (out / "checkpoint.pt").read_bytes()
+    (out / "checkpoint.part").symlink_to("/dev/full")
+    told, code = says(lambda: run(data_folder, out, "--epochs", "2", "--resume"))
+    assert re.fullmatch(r".*checkpoint.pt of \d\.\d MB cannot be written \(No space left on device\): free some space there, then --resume", told) and code == 1
+    assert (out / "checkpoint.pt").read_bytes() == before and not (out / "checkpoint.part").exists()
+    run(data_folder, out, "--epochs", "2", "--resume")
+    assert len(log(out)) == 2
+
+
+def test_a_loss_that_is_not_finite(data_folder, tmp_path, capsys):
+    told, code = says(lambda: run(data_folder, tmp_path / "run", "--lr", "1e30"))
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(r"the loss is (nan|inf) in epoch 1, step [23]: begin anew in another folder with a lower --lr than 1e\+30; ", told) and code == 1
+    assert all(tensor.isfinite().all() for tensor in load(tmp_path / "run" / "checkpoint.pt").model.state_dict().values())
+
+
+def test_broken_pictures_are_skipped(data_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("alexnet.train.MOST_BROKEN", 0.02)
+    data = shutil.copytree(data_folder, tmp_path / "data")
+    broken = sorted((data / "train" / "cat").iterdir())[:3]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:300])
+    run(data, tmp_path / "run", "--epochs", "2")
+    told = capsys.readouterr().err
+    assert all(told.count(f"skipped: {path} (") == 1 for path in broken)
+    assert [entry["skipped"] for entry in log(tmp_path / "run")] == [3, 3]
+
+
+def test_too_many_broken_pictures(data_folder, tmp_path, capsys):
+    data = shutil.copytree(data_folder, tmp_path / "data")
+    broken = sorted((data / "train" / "cat").iterdir())[:2]
+    for path in broken:
+        path.write_text("")
+    _, code = says(lambda: run(data, tmp_path / "run"))
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told == f"2 of 160 training pictures cannot be decoded, over 1%: mend or remove {broken[0]}, {broken[1]}" and code == 1

@@ -1,0 +1,182 @@
+"""Top-1 and top-5 accuracy of a trained net: ``python -m alexnet.evaluate --weights FILE --data DIR``.
+
+DIR is a folder with a folder of pictures for each class. The weights are a checkpoint of ``alexnet.train``, the
+``model.safetensors`` that it ends with, or ``torchvision``: those of torchvision's AlexNet, which it downloads. The last
+line is JSON, shares from 0 to 1.
+"""
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.transforms.v2.functional import center_crop
+from tqdm import tqdm
+
+from alexnet import checkpoint
+from alexnet.augment import ten_crop
+from alexnet.data import Folder, Squares, image_folder
+from alexnet.model import AlexNet
+from alexnet.two_gpu import TwoGPUAlexNet
+
+
+@dataclass
+class Trained:
+    """A net, and what was done to the pictures that it learned from."""
+
+    model: nn.Module
+    classes: tuple[str, ...]
+    resize: int  # side of the square that is cut out of a picture, in pixels
+    crop: int  # side of what the net sees
+    mean: Tensor  # subtracted: (3, crop, crop), or (3, 1, 1), of pixels from 0 to 1
+    std: Tensor  # divided by: (3, 1, 1)
+
+    def to(self, device: torch.device | str) -> "Trained":
+        """All of it on a device. A net in two columns stays where it is."""
+        model = self.model if isinstance(self.model, TwoGPUAlexNet) else self.model.to(device)
+        return Trained(model, self.classes, self.resize, self.crop, self.mean.to(device), self.std.to(device))
+
+    @torch.no_grad()
+    def probabilities(self, squares: Tensor, ten: bool = False) -> Tensor:
+        """Softmax of the centre crop, or its mean over the ten crops of section 4.1.
+
+        Args:
+            squares: uint8 (N, 3, resize, resize), on the device of the mean.
+
+        Returns:
+            (N, classes), in evaluation mode whatever mode the net is in.
+        """
+        views = ten_crop(squares, self.crop) if ten else center_crop(squares, [self.crop, self.crop])[:, None]
+        x = (views.flatten(0, 1) / 255 - self.mean) / self.std  # (N · views, 3, crop, crop)
+        training = self.model.training
+        logits = self.model.eval()(x).float()
+        self.model.train(training)
+        return logits.softmax(1).unflatten(0, (len(squares), -1)).mean(1)
+
+
+def hits(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """How many are right, and how many are among the five most probable: int64 (2,). Of fewer than five classes all are."""
+    ranked = probabilities.topk(min(5, probabilities.shape[1]), dim=1).indices == labels[:, None]  # (N, 5)
+    return torch.stack([ranked[:, 0].sum(), ranked.sum()])
+
+
+def evaluate(trained: Trained, folder: Folder, ten: bool = False, device: torch.device | str = "cpu", workers: int = 2, batch: int = 64) -> dict:
+    """Accuracy on a folder of class folders.
+
+    Returns:
+        ``top1`` and ``top5``, shares from 0 to 1, of so many ``images``; ``skipped``, those that could not be decoded.
+
+    Raises:
+        ValueError: if the folder has classes that the net does not know, or no picture can be decoded.
+    """
+    labels = _labels_of(trained, folder)
+    trained = trained.to(device)
+    squares = Squares(folder.paths, trained.resize, workers, share=0.0)
+    found, images = torch.zeros(2, dtype=torch.int64), 0
+    with tqdm(total=len(labels), unit=" images", desc="evaluating", disable=None) as bar:
+        for indices, some in squares.batches(torch.arange(len(labels)).split(batch)):
+            if len(indices):
+                found += hits(trained.probabilities(some.to(device), ten).cpu(), labels[indices])
+            images += len(indices)
+            bar.update(len(indices))
+    for i, reason in sorted(squares.broken.items()):
+        print(f"skipped: {folder.paths[i]} ({reason})", file=sys.stderr)
+    if not images:
+        raise ValueError(f"{folder.root}: none of the {len(labels)} pictures can be decoded")
+    return {"top1": found[0].item() / images, "top5": found[1].item() / images, "images": images, "skipped": len(squares.broken)}
+
+
+def _labels_of(trained: Trained, folder: Folder) -> Tensor:
+    """The folder's labels, as the net numbers its classes: by name, or, where torchvision's names are words, by order."""
+    if trained.classes == folder.classes or not trained.classes:
+        return folder.labels
+    unknown = [name for name in folder.classes if name not in trained.classes]
+    if unknown:
+        raise ValueError(
+            f"{folder.root} has classes that the net was not trained on, such as {unknown[0]!r}; it knows {', '.join(trained.classes[:5])}"
+            f"{', ...' if len(trained.classes) > 5 else ''}"
+        )
+    return torch.tensor([trained.classes.index(name) for name in folder.classes])[folder.labels]
+
+
+def load(weights: str | Path) -> Trained:
+    """A trained net: ``"torchvision"``, a checkpoint of alexnet.train, or its ``model.safetensors``.
+
+    Raises:
+        FileNotFoundError: if there is no such file, or torchvision cannot download.
+        ValueError: if the file is something else.
+    """
+    if str(weights) == "torchvision":
+        return _torchvision()
+    path = Path(weights)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is no file: name a checkpoint.pt or a model.safetensors of alexnet.train, or torchvision")
+    if path.suffix == ".safetensors":
+        tensors, card = checkpoint.read_weights(path)
+        mean, std = tensors.pop("mean"), tensors.pop("std")
+        model = AlexNet(len(card["classes"]), card["variant"])
+        model.load_state_dict(tensors)
+        return Trained(model, tuple(card["classes"]), card["resize"], card["crop"], mean, std)
+    state = checkpoint.read(path)
+    options, classes = state["options"], tuple(state["classes"])
+    model = AlexNet(len(classes), options["variant"])
+    model = TwoGPUAlexNet.from_alexnet(model, ("cpu", "cpu")) if options["two_gpu"] else model
+    model.load_state_dict(state["model"])
+    model = model.to_alexnet() if options["two_gpu"] else model
+    return Trained(model, classes, options["resize"], options["crop"], state["mean"], state["std"])
+
+
+def _torchvision() -> Trained:
+    weights = torchvision.models.AlexNet_Weights.IMAGENET1K_V1
+    try:
+        model = torchvision.models.alexnet(weights=weights)
+    except (URLError, OSError) as problem:
+        raise FileNotFoundError(f"torchvision's weights are not here and cannot be downloaded ({problem}): connect this machine") from problem
+    transform = weights.transforms()
+    mean, std = (torch.tensor(value)[:, None, None] for value in (transform.mean, transform.std))
+    return Trained(model, (), transform.resize_size[0], transform.crop_size[0], mean, std)
+
+
+def usable(device: str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        ValueError: if this machine has none.
+    """
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as problem:
+        raise ValueError(f"--device {device} cannot be used here, take --device cpu: {str(problem).splitlines()[0]}") from problem
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m alexnet.evaluate", description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", required=True, help="checkpoint.pt or model.safetensors of alexnet.train, or torchvision")
+    parser.add_argument("--data", required=True, type=Path, help="folder with a folder of pictures for each class")
+    parser.add_argument("--ten-crop", action="store_true", help="mean of the softmax over ten views, as in the paper")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="threads that decode (%(default)s)")
+    options = parser.parse_args(arguments)
+    if options.workers < 1:
+        parser.error(f"--workers is 1 or more, not {options.workers}")
+    try:
+        usable(options.device)
+        trained, folder = load(options.weights), image_folder(options.data)
+        if not trained.classes and len(folder.classes) != 1000:
+            raise ValueError(f"{folder.root} has {len(folder.classes)} classes: torchvision's weights know ImageNet's 1000, in the order of their folders")
+        found = evaluate(trained, folder, options.ten_crop, options.device, options.workers)
+    except (OSError, ValueError) as problem:
+        sys.exit(str(problem))
+    views = "ten crops" if options.ten_crop else "centre crop"
+    print(f"{found['images']:,} images, {views}: top-1 {found['top1']:.2%}, top-5 {found['top5']:.2%}")
+    print(json.dumps({name: found[name] for name in ("top1", "top5", "images")}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+import pickle
+import random
+
+import pytest
+import torch
+
+from alexnet import checkpoint
+
+
+def state(number):
+    return {"model": {"w": torch.full((1000,), float(number))}, "epoch": number, "history": [{"loss": 1.5}]}
+
+
+class Opens:
+    """What a pickle can do when it is read: this one makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_written_and_read(tmp_path):
+    assert checkpoint.latest(tmp_path) is None
+    for number in (1, 2, 3):
+        checkpoint.write(tmp_path, state(number))
+        assert checkpoint.latest(tmp_path)["epoch"] == number
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "previous.pt"}
+    assert checkpoint.read(tmp_path / "previous.pt")["epoch"] == 2
+    found = checkpoint.read(tmp_path / "checkpoint.pt")
+    assert found["model"]["w"].equal(state(3)["model"]["w"]) and found["history"] == [{"loss": 1.5}]
+
+
+def test_nothing_is_executed(tmp_path):
+    for save in (torch.save, lambda what, path: path.write_bytes(pickle.dumps(what, protocol=2))):
+        save({"format": checkpoint.FORMAT, "x": Opens(tmp_path / "opened")}, tmp_path / "checkpoint.pt")
+        with pytest.raises(ValueError, match="checkpoint.pt is refused: it is cut off, damaged, or holds more than numbers"):
+            checkpoint.read(tmp_path / "checkpoint.pt")
+        assert not (tmp_path / "opened").exists()
+
+
+BROKEN = {
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("epoch 3"),
+    "cut off at the end": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "cut off in the middle": lambda path: path.write_bytes(path.read_bytes()[:2000]),
+    "of another program": lambda path: torch.save({"state_dict": {}}, path),
+    "a tensor": lambda path: torch.save(torch.zeros(3), path),
+    "of another version": lambda path: torch.save({"format": "alexnet.train, format 0"} | state(9), path),
+    "a damaged number": lambda path: path.write_bytes(path.read_bytes().replace(bytes.fromhex("00004040"), bytes.fromhex("00004041"), 1)),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_one_is_refused_and_the_one_before_it_is_used(kind, tmp_path, capsys):
+    for number in (2, 3):
+        checkpoint.write(tmp_path, state(number))
+    path = tmp_path / "checkpoint.pt"
+    before = path.read_bytes()
+    BROKEN[kind](path)
+    assert path.read_bytes() != before
+    with pytest.raises(ValueError, match="checkpoint.pt is refused: it "):
+        checkpoint.read(path)
+    assert checkpoint.latest(tmp_path)["epoch"] == 2
+    told = capsys.readouterr().err
+    assert "checkpoint.pt is refused" in told and "previous.pt is used" in told and told.count("\n") == 1
+
+
+def test_any_cut_is_seen(tmp_path):
+    checkpoint.write(tmp_path, state(1))
+    data, places = (tmp_path / "checkpoint.pt").read_bytes(), random.Random(0)
+    for _ in range(50):
+        (tmp_path / "checkpoint.pt").write_bytes(data[: places.randrange(len(data))])
+        with pytest.raises(ValueError, match="is refused"):
+            checkpoint.latest(tmp_path)
+
+
+def test_weights_to_share(tmp_path):
+    path = tmp_path / "model.safetensors"
+    checkpoint.write_weights(path, {"w": torch.arange(6.0).view(2, 3).T}, {"variant": "small", "classes": ["a", "b"]})
+    tensors, card = checkpoint.read_weights(path)
+    assert tensors["w"].equal(torch.arange(6.0).view(2, 3).T) and card == {"variant": "small", "classes": ["a", "b"]}
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(ValueError, match="model.safetensors is refused: it is no whole safetensors file"):
+        checkpoint.read_weights(path)
+    from safetensors.torch import save_file
+
+    save_file({"w": torch.zeros(2)}, path)
+    with pytest.raises(ValueError, match="is refused: it has no card"):
+        checkpoint.read_weights(path)

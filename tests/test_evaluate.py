@@ -1,0 +1,158 @@
+import json
+import shutil
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from torch import nn
+from torchvision.transforms import v2
+
+from alexnet import AlexNet, checkpoint
+from alexnet.data import decode, image_folder, square
+from alexnet.evaluate import Trained, evaluate, hits, load, main
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory, data_folder):
+    """A net of random weights for the patches' classes, as alexnet.train leaves one."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "model.safetensors"
+    classes = list(image_folder(data_folder / "test").classes)
+    tensors = AlexNet(8, "small").state_dict() | {"mean": torch.rand(3, 32, 32), "std": torch.full((3, 1, 1), 0.25)}
+    checkpoint.write_weights(path, tensors, {"variant": "small", "classes": classes, "resize": 36, "crop": 32})
+    return path
+
+
+def test_hits_by_hand():
+    p = torch.tensor([[0.4, 0.1, 0.2, 0.1, 0.15, 0.05]] * 3)
+    assert hits(p, torch.tensor([0, 2, 5])).tolist() == [1, 2]  # the least probable of six is not among the five
+    assert hits(p[:, :3], torch.tensor([0, 1, 2])).tolist() == [1, 3]
+
+
+class Brightest(nn.Module):
+    """Says class 0 for a view that is bright, class 1 for a dark one, with logits of its mean."""
+
+    def forward(self, x):
+        m = x.mean((1, 2, 3))
+        return torch.stack([m, -m], 1)
+
+
+def test_one_view_and_ten_by_hand():
+    """A picture whose middle is bright and whose corners are dark."""
+    square = torch.zeros(1, 3, 36, 36, dtype=torch.uint8)
+    square[..., 4:32, 4:32] = 255
+    trained = Trained(Brightest(), ("bright", "dark"), 36, 32, torch.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 0.1))
+    inside = square.float() / 255
+    views = [inside[..., y : y + 32, x : x + 32] for y, x in ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2))]
+    logits = [((view.mean() - 0.5) / 0.1).item() for view in views]
+    share = [1 / (1 + np.exp(-2 * logit)) for logit in logits]  # softmax of (m, -m)
+    assert trained.probabilities(square)[0, 0].item() == pytest.approx(share[4], rel=1e-5)
+    assert trained.probabilities(square, ten=True)[0, 0].item() == pytest.approx(np.mean(share), rel=1e-5)
+
+
+def test_evaluation_mode_and_back(weights, data_folder):
+    trained = load(weights)
+    trained.model.train()
+    squares = torch.randint(0, 256, (4, 3, 36, 36), dtype=torch.uint8)
+    assert trained.probabilities(squares).equal(trained.probabilities(squares)) and trained.model.training
+
+
+@pytest.mark.parametrize("ten", [False, True])
+def test_equals_the_chain_of_torchvision(ten, weights, data_folder):
+    """Picture by picture with torchvision's transforms: the same classes in front."""
+    trained = load(weights)
+    found = evaluate(trained, image_folder(data_folder / "test"), ten=ten, batch=7)
+    data = torchvision.datasets.ImageFolder(str(data_folder / "test"), v2.Compose([v2.Resize(36), v2.CenterCrop(36), v2.PILToTensor()]))
+    right = np.zeros(2)
+    for image, label in data:
+        views = torch.stack(v2.functional.ten_crop(image, [32, 32]) if ten else [v2.functional.center_crop(image, [32, 32])])
+        with torch.no_grad():
+            p = trained.model.eval()((views / 255 - trained.mean) / trained.std).softmax(1).mean(0)
+        right += [p.argmax() == label, label in p.topk(5).indices]
+    assert [found["top1"], found["top5"]] == pytest.approx(list(right / 40), abs=1 / 40)  # a grey level may decide one
+    assert found["images"] == 40 and found["skipped"] == 0
+
+
+def test_the_command(weights, data_folder, capsys):
+    for more in ([], ["--ten-crop"]):
+        main(["--weights", str(weights), "--data", str(data_folder / "test"), "--device", "cpu", *more])
+        told = capsys.readouterr().out.splitlines()
+        found = json.loads(told[-1])
+        assert set(found) == {"top1", "top5", "images"} and found["images"] == 40 and 0 <= found["top1"] <= found["top5"] <= 1
+        assert ("ten crops" if more else "centre crop") in told[0]
+
+
+def test_some_of_the_classes_in_another_order(weights, data_folder, tmp_path):
+    """Classes are known by their names, not by their place in the folder."""
+    for name in ("tissue", "cat"):
+        shutil.copytree(data_folder / "test" / name, tmp_path / name)
+    trained = load(weights)
+    biased = trained.model.classifier.fc8
+    with torch.no_grad():
+        biased.weight.zero_()
+        biased.bias.zero_()[trained.classes.index("tissue")] = 1.0
+    assert evaluate(trained, image_folder(tmp_path))["top1"] == 0.5
+
+
+def test_broken_pictures_are_named_and_not_counted(weights, data_folder, tmp_path, capsys):
+    shutil.copytree(data_folder / "test" / "cat", tmp_path / "cat")
+    first = min((tmp_path / "cat").iterdir())
+    first.write_text("no picture")
+    found = evaluate(load(weights), image_folder(tmp_path))
+    assert (found["images"], found["skipped"]) == (4, 1) and f"skipped: {first} (" in capsys.readouterr().err
+    for path in (tmp_path / "cat").iterdir():
+        path.write_text("")
+    with pytest.raises(ValueError, match="none of the 5 pictures can be decoded"):
+        evaluate(load(weights), image_folder(tmp_path))
+
+
+@pytest.fixture
+def downloaded(tmp_path, monkeypatch):
+    """What torchvision would have downloaded: a file with its name, of random weights."""
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+    torch.manual_seed(0)
+    model = torchvision.models.alexnet()
+    name = torchvision.models.AlexNet_Weights.IMAGENET1K_V1.url.rsplit("/", 1)[1]
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    torch.save(model.state_dict(), tmp_path / "hub" / "checkpoints" / name)
+    return model
+
+
+def test_torchvisions_weights(downloaded, tmp_path):
+    """Preprocessed as torchvision's own transform does it."""
+    trained, transform = load("torchvision"), torchvision.models.AlexNet_Weights.IMAGENET1K_V1.transforms()
+    noise = np.random.default_rng(0)
+    for height in (200, 256, 400):
+        picture = Image.fromarray(noise.integers(0, 256, (height, 300, 3), dtype=np.uint8))
+        picture.save(tmp_path / "picture.png")
+        theirs = downloaded.eval()(transform(picture)[None]).softmax(1)
+        ours = trained.probabilities(square(decode(tmp_path / "picture.png"), 256)[None])
+        torch.testing.assert_close(ours, theirs, rtol=0.01, atol=0)  # a grey level here and there
+
+
+def says(arguments):
+    with pytest.raises(SystemExit) as end:
+        main(list(map(str, arguments)))
+    assert isinstance(end.value.code, str) and "\n" not in end.value.code
+    return end.value.code
+
+
+def test_what_is_wrong_is_said(weights, data_folder, downloaded, tmp_path, monkeypatch):
+    test = data_folder / "test"
+    assert "is no file: name a checkpoint.pt or a model.safetensors" in says(["--weights", "nowhere.pt", "--data", test])
+    assert "is not a folder" in says(["--weights", weights, "--data", tmp_path / "nowhere"])
+    assert "classes that the net was not trained on, such as 'test'; it knows astronaut, cat" in says(["--weights", weights, "--data", data_folder])
+    assert "has 8 classes: torchvision's weights know ImageNet's 1000" in says(["--weights", "torchvision", "--data", test])
+    assert "--device toaster cannot be used here" in says(["--weights", weights, "--data", test, "--device", "toaster"])
+    (tmp_path / "foreign.pt").write_text("no")
+    assert "foreign.pt is refused" in says(["--weights", tmp_path / "foreign.pt", "--data", test])
+
+    def no_network(*_, **__):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "empty"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+    assert "cannot be downloaded (<urlopen error no route to host>): connect this machine" in says(["--weights", "torchvision", "--data", test])
