@@ -3,6 +3,7 @@ import random
 
 import pytest
 import torch
+from broken import BROKEN_CHECKPOINTS
 
 from alexnet import checkpoint
 
@@ -40,25 +41,13 @@ def test_nothing_is_executed(tmp_path):
         assert not (tmp_path / "opened").exists()
 
 
-BROKEN = {
-    "empty": lambda path: path.write_bytes(b""),
-    "text": lambda path: path.write_text("epoch 3"),
-    "cut off at the end": lambda path: path.write_bytes(path.read_bytes()[:-1]),
-    "cut off in the middle": lambda path: path.write_bytes(path.read_bytes()[:2000]),
-    "of another program": lambda path: torch.save({"state_dict": {}}, path),
-    "a tensor": lambda path: torch.save(torch.zeros(3), path),
-    "of another version": lambda path: torch.save({"format": "alexnet.train, format 0"} | state(9), path),
-    "a damaged number": lambda path: path.write_bytes(path.read_bytes().replace(bytes.fromhex("00004040"), bytes.fromhex("00004041"), 1)),
-}
-
-
-@pytest.mark.parametrize("kind", BROKEN)
+@pytest.mark.parametrize("kind", BROKEN_CHECKPOINTS)
 def test_a_broken_one_is_refused_and_the_one_before_it_is_used(kind, tmp_path, capsys):
     for number in (2, 3):
         checkpoint.write(tmp_path, state(number))
     path = tmp_path / "checkpoint.pt"
     before = path.read_bytes()
-    BROKEN[kind](path)
+    BROKEN_CHECKPOINTS[kind](path)
     assert path.read_bytes() != before
     with pytest.raises(ValueError, match="checkpoint.pt is refused: it "):
         checkpoint.read(path)

@@ -6,13 +6,13 @@ import pickle
 import struct
 import tarfile
 import threading
-import zlib
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 import torch
+from broken import BROKEN_PICTURES, ODD_PICTURES, png, whole_jpeg
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
@@ -210,68 +210,10 @@ def test_a_folder_is_read_as_by_image_folder(data_folder):
     assert list(ours.classes) == theirs.classes
 
 
-def png(width, height, depth, colour, rows):
-    """A PNG file by hand: Pillow writes no 16-bit colours."""
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-
-
-PHOTO = to_pil_image(photos()["coffee"]).resize((48, 30))
-RED_16 = b"".join(b"\0" + struct.pack(">HHH", 40_000, 20_000, 513) * 6 for _ in range(4))
-
-
-def written(image, kind, **how):
-    file = io.BytesIO()
-    image.save(file, kind, **how)
-    return file.getvalue()
-
-
-def turned():
-    how = Image.Exif()
-    how[274] = 6  # the camera was held upright
-    return written(PHOTO, "JPEG", exif=how)
-
-
-CONVERTED = {  # named kinds of pictures that are read as Pillow converts them
-    "JPEG": written(PHOTO, "JPEG"),
-    "JPEG, progressive": written(PHOTO, "JPEG", progressive=True),
-    "JPEG, grey": written(PHOTO.convert("L"), "JPEG"),
-    "JPEG, CMYK": written(PHOTO.convert("CMYK"), "JPEG"),
-    "JPEG, turned by the camera": turned(),
-    "PNG, transparent": written(PHOTO.convert("RGBA"), "PNG"),
-    "PNG, grey and transparent": written(PHOTO.convert("LA"), "PNG"),
-    "PNG, palette": written(PHOTO.convert("P"), "PNG"),
-    "PNG, black and white": written(PHOTO.convert("1"), "PNG"),
-    "PNG, 16 bits": png(6, 4, 16, 2, RED_16),
-    "GIF, moving": written(PHOTO, "GIF", save_all=True, append_images=[PHOTO.rotate(180)]),
-    "WebP, moving": written(PHOTO, "WEBP", save_all=True, append_images=[PHOTO.rotate(180)], lossless=True),
-    "BMP": written(PHOTO, "BMP"),
-    "TIFF": written(PHOTO, "TIFF"),
-    "PPM": written(PHOTO, "PPM"),
-    "one pixel": written(PHOTO.resize((1, 1)), "PNG"),
-}
-whole_jpeg, whole_png = written(PHOTO, "JPEG"), written(PHOTO, "PNG")
-BROKEN = {  # named kinds of files that are no picture
-    "empty": b"",
-    "a JPEG cut off": whole_jpeg[: len(whole_jpeg) // 2],
-    "a PNG cut off": whole_png[: len(whole_png) // 2],
-    "a JPEG's first bytes": whole_jpeg[:20],
-    "text": b"not a picture",
-    "a web page": b"<!DOCTYPE html><title>404</title>",
-    "zeros": bytes(1000),
-    "a damaged PNG": whole_png[:60] + bytes(40) + whole_png[100:],
-    "too long and thin": written(Image.new("RGB", (3000, 2)), "PNG"),
-}
-
-
-@pytest.mark.parametrize("kind", CONVERTED)
+@pytest.mark.parametrize("kind", ODD_PICTURES)
 def test_pictures_that_are_converted(kind, tmp_path):
     path = tmp_path / "picture"
-    path.write_bytes(CONVERTED[kind])
+    path.write_bytes(ODD_PICTURES[kind])
     expected = pil_to_tensor(Image.open(path).convert("RGB"))
     found = decode(path)
     assert found.dtype == torch.uint8 and found.shape == expected.shape
@@ -288,10 +230,10 @@ def test_16_bits_of_grey_are_not_cut_off(tmp_path):
     assert decode(tmp_path / "grey.tif")[0].tolist() == [[0, 1, 128, 255]]
 
 
-@pytest.mark.parametrize("kind", [*BROKEN, "a link to nowhere"])
+@pytest.mark.parametrize("kind", [*BROKEN_PICTURES, "a link to nowhere"])
 def test_pictures_that_are_broken(kind, tmp_path):
     path = tmp_path / "picture.jpg"
-    path.symlink_to(tmp_path / "nowhere") if kind not in BROKEN else path.write_bytes(BROKEN[kind])
+    path.symlink_to(tmp_path / "nowhere") if kind not in BROKEN_PICTURES else path.write_bytes(BROKEN_PICTURES[kind])
     whole = tmp_path / "whole.jpg"
     whole.write_bytes(whole_jpeg)
     squares = Squares((str(whole), str(path), str(whole)), 24, workers=2)

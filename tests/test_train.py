@@ -6,22 +6,25 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
+import nbformat
 import numpy as np
 import pytest
 import torch
+import torchvision
+from broken import OUT, WRONG
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alexnet.data import decode, image_folder, photos, square
+from alexnet.data import decode, image_folder, square
 from alexnet.evaluate import evaluate, load
 from alexnet.train import Options, PaperSGD, Training, devices_for, main
-
-CLASSES = tuple(photos())
 
 RATES = st.floats(1e-4, 0.5)
 
@@ -311,36 +314,6 @@ def test_tensorboard_if_it_is_installed(data_folder, tmp_path, monkeypatch):
 # What can be wrong
 
 
-def without(root, *names):
-    for name in names:
-        shutil.rmtree(root / name)
-
-
-WRONG = {  # a named kind of folder or option: what is done to a copy of a good data set, the options, and what is said
-    "no folder": (lambda d: shutil.rmtree(d), [], r"is not a folder: a data set is one"),
-    "a file": (lambda d: (shutil.rmtree(d), d.write_text("")), [], r"is not a folder"),
-    "no train/": (lambda d: without(d, "train"), [], r"has no train/"),
-    "no val/ and no test/": (lambda d: without(d, "test"), [], r"has train/ and no val/ or test/"),
-    "no classes": (lambda d: without(d / "train", *CLASSES), [], r"train holds no class folders"),
-    "an empty class": (lambda d: [p.unlink() for p in (d / "train" / "cat").iterdir()], [], r"train: no picture in cat: add some"),
-    "a class too many": (lambda d: shutil.copytree(d / "test" / "cat", d / "test" / "cats"), [], r"not the same classes, they differ in cats"),
-    "a class too few": (lambda d: without(d / "test", "cat"), [], r"not the same classes, they differ in cat"),
-    "a batch too large": (None, ["--batch-size", "1000"], r"has 160 pictures, less than a batch of 1000: lower --batch-size"),
-    "no batch": (None, ["--batch-size", "0"], r"--batch-size is above zero, not 0"),
-    "no epochs": (None, ["--epochs", "-1"], r"--epochs is above zero, not -1"),
-    "no rate": (None, ["--lr", "0"], r"--lr is above zero, not 0"),
-    "not a rate": (None, ["--lr", "nan"], r"--lr is above zero, not nan"),
-    "all dropped": (None, ["--dropout", "1"], r"--dropout is 0 or more and below 1, not 1"),
-    "no threads": (None, ["--workers", "0"], r"--workers is above zero, not 0"),
-    "a seed below zero": (None, ["--seed", "-1"], r"--seed is 0 or more, not -1"),
-    "a crop that does not fit": (None, ["--resize", "30"], r"--resize 30 has no room for --crop 32"),
-    "a crop for another net": (None, ["--crop", "64"], r"takes images of 32×32 pixels"),
-    "a net without columns": (None, ["--variant", "single-column", "--two-gpu"], r"has not two columns"),
-    "no such device": (None, ["--device", "cuda:77"], r"--device cuda:77 cannot be used here, take --device cpu"),
-    "not a device": (None, ["--device", "toaster"], r"--device toaster cannot be used here"),
-}
-
-
 @pytest.mark.parametrize("kind", WRONG)
 def test_folders_and_options_that_are_wrong(kind, data_folder, tmp_path):
     spoil, more, sentence = WRONG[kind]
@@ -375,16 +348,6 @@ def finished(data_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("finished") / "run"
     run(data_folder, out, "--epochs", "1")
     return out
-
-
-OUT = {  # a named kind of output folder
-    "a run without --resume": (lambda out: None, [], r"is not empty \(checkpoint.pt\): go on there with --resume, or name another folder"),
-    "a file": (lambda out: (shutil.rmtree(out), out.write_text("")), [], r"is a file: name a folder"),
-    "somebody else's": (lambda out: [(out / name).unlink() for name in ("checkpoint.pt", "previous.pt")], ["--resume"], r"holds no checkpoint"),
-    "another rate": (lambda out: None, ["--resume", "--lr", "0.1"], r"was begun with --lr 0.01, not 0.1: leave --lr out"),
-    "another batch": (lambda out: None, ["--resume", "--batch-size", "8"], r"was begun with --batch-size 16, not 8"),
-    "another seed": (lambda out: None, ["--resume", "--seed", "8"], r"was begun with --seed 0, not 8"),
-}
 
 
 @pytest.mark.parametrize("kind", OUT)
@@ -461,3 +424,50 @@ def test_too_many_broken_pictures(data_folder, tmp_path, capsys):
     _, code = says(lambda: run(data, tmp_path / "run"))
     told = capsys.readouterr().err.splitlines()[-1]
     assert told == f"2 of 160 training pictures cannot be decoded, over 1%: mend or remove {broken[0]}, {broken[1]}" and code == 1
+
+
+# The page
+
+
+def commands(notebook):
+    """The lines of the blocks of shell commands on a page."""
+    text = "\n".join(cell.source for cell in nbformat.read(notebook, 4).cells if cell.cell_type == "markdown")
+    return [line for block in re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S) for line in block.splitlines()]
+
+
+def test_every_command_of_the_page(data_folder, tmp_path):
+    """As it stands there, on a small folder, with options that make it short."""
+    hub = tmp_path / "hub" / "checkpoints"
+    hub.mkdir(parents=True)
+    weights = torchvision.models.AlexNet_Weights.IMAGENET1K_V1
+    torch.save(torchvision.models.alexnet().state_dict(), hub / weights.url.rsplit("/", 1)[1])
+    for i in range(1000):
+        (tmp_path / "imagenet" / "val" / f"n{i:08d}").mkdir(parents=True)
+        picture = tmp_path / "imagenet" / "val" / f"n{i:08d}" / "0.jpg"
+        shutil.copy(next((data_folder / "test" / "cat").iterdir()), picture) if i < 3 else picture.touch()
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    names = {"--nproc-per-node 4": "--nproc-per-node 2", "DATA": str(data_folder), "IMAGENET": str(tmp_path / "imagenet"), "HOST:29500": f"localhost:{port}"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TORCH_HOME": str(tmp_path)}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    found = commands("book/train_it.ipynb")
+    assert len(found) >= 8
+    last = None
+    for n, line in enumerate(found):
+        out = tmp_path / str(n)
+        if "--resume" in line or "alexnet.evaluate" in line:
+            out = last  # of the command before it
+        for name, value in (names | {"OUT": str(out)}).items():
+            line = line.replace(name, value)
+        more = " --device cpu" + (" --variant small --batch-size 16 --epochs 1" if "alexnet.train" in line else "")
+        machines = 2 if "--nnodes 2" in line else 1
+        processes = [subprocess.Popen((line + more).split(), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(machines)]
+        for process in processes:
+            told, errors = process.communicate()
+            assert process.returncode == 0, f"{line}: {errors}"
+        if "alexnet.evaluate" in line:
+            assert 0 <= json.loads(told.splitlines()[-1])["top1"] <= 1
+        else:
+            assert (out / "model.safetensors").exists()
+            last = out
