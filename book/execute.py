@@ -18,5 +18,5 @@ for path in map(Path, sys.argv[1:]):
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
-    notebook.metadata.language_info = {"name": "python"}
+    notebook.metadata.language_info = {"name": "python", "pygments_lexer": "ipython3"}  # which knows lines with "!"
     nbformat.write(notebook, path)

@@ -12,7 +12,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 import torch
-from broken import BROKEN_PICTURES, ODD_PICTURES, png, whole_jpeg
+from broken import BROKEN_PICTURES, ODD_PICTURES, png, whole_jpeg, written
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
