@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import torchvision
 from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
@@ -165,6 +166,30 @@ def step() -> None:
     _table(runs, 64)
 
 
+def on_a_gpu() -> None:
+    """A training step on a GPU in bfloat16, beside torchvision's alexnet."""
+    x, y = torch.randn(128, 3, 224, 224, device="cuda"), torch.randint(1000, (128,), device="cuda")
+
+    def update(model: nn.Module) -> Callable[[], object]:
+        model = model.to("cuda", memory_format=torch.channels_last)
+        optimizer = PaperSGD(model.parameters(), lr=0.001)
+
+        def run() -> None:
+            with torch.autocast("cuda", torch.bfloat16):
+                logits = model(x)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(logits.float(), y).backward()
+            optimizer.step()
+            torch.cuda.synchronize()
+
+        return run
+
+    nets = {"torchvision.models.alexnet": torchvision.models.alexnet()} | {f"alexnet, {name}": AlexNet(variant=name) for name in ("torchvision", "paper")}
+    runs = {name: seconds(update(net)) for name, net in nets.items()}
+    print(f"a training step, 128 images, bfloat16, {torch.cuda.get_device_name()}")
+    _table(runs, 128)
+
+
 def _table(runs: dict[str, float], images: int) -> None:
     """The first is the peer."""
     peer = next(iter(runs.values()))
@@ -179,3 +204,5 @@ if __name__ == "__main__":
     augment()
     loader()
     step()
+    if torch.cuda.is_available():
+        on_a_gpu()

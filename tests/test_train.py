@@ -302,6 +302,23 @@ def test_the_other_ways_to_compute(more, data_folder, tmp_path):
     assert len(log(tmp_path / "run")) == 2
 
 
+def test_the_compiled_net_is_what_learns(data_folder, tmp_path, monkeypatch):
+    """Compiled for real in test_lrn; here, that its steps are the run's and its names do not get into the checkpoint."""
+    seen = []
+
+    def stand_in(model):
+        seen.append(model)
+        return lambda images: seen.append(len(images)) or model(images)
+
+    monkeypatch.setattr(torch, "compile", stand_in)
+    run(data_folder, tmp_path / "compiled", "--epochs", "1", "--compile")
+    assert seen[1:] == [16] * 10
+    monkeypatch.undo()
+    run(data_folder, tmp_path / "plain", "--epochs", "1")
+    assert log(tmp_path / "compiled") == log(tmp_path / "plain")
+    assert (tmp_path / "compiled" / "model.safetensors").read_bytes() == (tmp_path / "plain" / "model.safetensors").read_bytes()
+
+
 def test_tensorboard_if_it_is_installed(data_folder, tmp_path, monkeypatch):
     told = []
     writer = type("SummaryWriter", (contextlib.nullcontext,), {"add_scalar": lambda _, *scalar: told.append(scalar)})
@@ -471,3 +488,16 @@ def test_every_command_of_the_page(data_folder, tmp_path):
         else:
             assert (out / "model.safetensors").exists()
             last = out
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("more", [[], ["--amp", "bf16"], ["--two-gpu"]])
+def test_on_a_gpu(more, data_folder, tmp_path):
+    """The losses of the CPU, up to rounding: in bfloat16 to two digits."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    found = {}
+    for device in ("cpu", "cuda:0"):
+        run(data_folder, tmp_path / device, "--epochs", "1", "--lr", "1e-4", "--dropout", "0", *more, "--device", device)
+        found[device] = log(tmp_path / device)[0]["loss"]
+    assert found["cuda:0"] == pytest.approx(found["cpu"], rel=0.03 if "bf16" in more else 1e-4)
