@@ -3,20 +3,21 @@
 Neither is ever executed: checkpoints are read with ``weights_only=True``, weights are ``.safetensors``.
 """
 
+import errno
 import io
 import json
 import os
 import sys
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 FORMAT = "alexnet.train, format 1"
-LAST, PREVIOUS = "checkpoint.pt", "previous.pt"
+LAST, PREVIOUS, DAMAGED = "checkpoint.pt", "previous.pt", "damaged.pt"
 
 
 def write(folder: Path, state: dict) -> None:
@@ -29,33 +30,47 @@ def write(folder: Path, state: dict) -> None:
     """
     buffer = io.BytesIO()
     torch.save({"format": FORMAT} | state, buffer)
-    with _complete(folder / LAST, buffer.getbuffer()) as part:
+
+    def rotate() -> None:
         if (folder / LAST).exists():
             os.replace(folder / LAST, folder / PREVIOUS)
-        os.replace(part, folder / LAST)
+
+    put(folder / LAST, buffer.getbuffer(), rotate)
 
 
-@contextmanager
-def _complete(path: Path, data: bytes | memoryview) -> Iterator[Path]:
-    """A file with the data beside ``path``, complete on the disk, for the block to rename."""
+def put(path: Path, data: bytes | memoryview, before: Callable[[], object] = lambda: None) -> None:
+    """Make a file of the data, or leave what was there: it is complete on the disk before it gets its name.
+
+    Args:
+        before: done in the last moment.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
     part = path.with_suffix(".part")
     try:
         with open(part, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        yield part
+        before()
+        os.replace(part, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)  # the names, too
+        os.close(folder)
     except OSError as problem:
-        part.unlink(missing_ok=True)
-        size = f"{len(data) / 1e6:,.1f} MB"
-        raise OSError(f"{path} of {size} cannot be written ({problem.strerror}): free some space there, then --resume") from problem
+        with suppress(OSError):
+            part.unlink()
+        full = problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        way_out = "free some space there" if full else "let it be writable"
+        raise OSError(f"{path} of {len(data) / 1e6:,.1f} MB cannot be written ({problem.strerror}): {way_out}, then --resume") from problem
 
 
 def read(path: Path) -> dict:
     """The state in a checkpoint.
 
     Raises:
-        FileNotFoundError: if there is none.
+        OSError: if there is none, or it cannot be read.
         ValueError: if the file is truncated, or not a checkpoint of this program.
     """
     if not path.is_file():
@@ -66,6 +81,8 @@ def read(path: Path) -> dict:
         if damaged:
             raise zipfile.BadZipFile(damaged)
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
     except Exception as problem:  # a dozen kinds, from EOFError to UnpicklingError, and each is a broken or foreign file
         raise ValueError(f"{path} is refused: it is cut off, damaged, or holds more than numbers ({type(problem).__name__})") from problem
     if not isinstance(state, dict) or state.get("format") != FORMAT:
@@ -89,7 +106,8 @@ def latest(folder: Path) -> dict | None:
             refused.append(str(problem))
             continue
         for line in refused:
-            print(f"{line}; {path.name} is used", file=sys.stderr)
+            os.replace(folder / LAST, folder / DAMAGED)  # or the next one would push the good one out
+            print(f"{line}; {path.name} is used, and the other is {DAMAGED} now", file=sys.stderr)
         return state
     if refused:
         raise ValueError("; ".join(refused))
@@ -101,8 +119,7 @@ def write_weights(path: Path, tensors: dict[str, Tensor], card: dict) -> None:
     from safetensors.torch import save  # here, since whoever does not share weights needs it not
 
     data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"card": json.dumps(card)})
-    with _complete(path, data) as part:
-        os.replace(part, path)
+    put(path, data)
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -116,8 +133,8 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
     try:
         with safe_open(path, "pt") as file:
             tensors, card = {name: file.get_tensor(name) for name in file.keys()}, (file.metadata() or {}).get("card")
+        return tensors, json.loads(card or "")
     except SafetensorError as problem:
         raise ValueError(f"{path} is refused: it is no whole safetensors file ({problem})") from problem
-    if card is None:
-        raise ValueError(f"{path} is refused: it has no card that names the variant and the classes")
-    return tensors, json.loads(card)
+    except json.JSONDecodeError as problem:
+        raise ValueError(f"{path} is refused: it has no card that names the variant and the classes") from problem

@@ -14,14 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torchvision.datasets import CIFAR10, ImageFolder
-from torchvision.datasets.folder import find_classes, make_dataset
+from torchvision.datasets import CIFAR10
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2 import functional as F
 
+# Endings, and what Pillow may take the content for; it knows more, some of them programs
 FORMATS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+PILLOW_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
 
 CIFAR10_FOLDER = Path(__file__).parent.parent / "book" / "data" / "cifar10"
 
@@ -176,30 +177,50 @@ class Folder:
 
 
 def image_folder(root: str | Path) -> Folder:
-    """What :class:`torchvision.datasets.ImageFolder` finds, without opening a file.
+    """The pictures of :class:`torchvision.datasets.ImageFolder`, without opening a file.
+
+    It differs in what would surprise: hidden files and folders are left out, links to folders inside a class folder are not
+    followed, and a folder that cannot be read is not passed over.
 
     Raises:
-        FileNotFoundError: if there is no such folder, no class folder in it, or no picture in a class folder.
+        OSError: if there is no such folder, no class folder in it, no picture in a class folder, or one cannot be read.
     """
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder: name one that holds a folder for each class")
-    try:
-        classes, numbers = find_classes(root)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{root} holds no class folders: pictures of a class belong into a folder with its name") from None
-    samples = make_dataset(str(root), numbers, FORMATS, allow_empty=True)
-    empty = set(classes) - {classes[label] for _, label in samples}
+    classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
+    if not classes:
+        raise FileNotFoundError(f"{root} holds no class folders: pictures of a class belong into a folder with its name")
+    files = [_pictures_in(root / name) for name in classes]
+    empty = [name for name, found in zip(classes, files) if not found]
     if empty:
-        raise FileNotFoundError(f"{root}: no picture in {', '.join(sorted(empty))}: add some ({', '.join(FORMATS)}), or remove the folder")
-    return Folder(root, tuple(classes), tuple(path for path, _ in samples), torch.tensor([label for _, label in samples]))
+        raise FileNotFoundError(f"{root}: no picture in {some(empty)}: add some ({', '.join(FORMATS)}), or remove the folder")
+    labels = torch.repeat_interleave(torch.arange(len(classes)), torch.tensor([len(found) for found in files]))
+    return Folder(root, tuple(classes), tuple(path for found in files for path in found), labels)
+
+
+def _pictures_in(folder: Path) -> list[str]:
+    def fail(problem: OSError) -> None:
+        raise OSError(f"{problem.filename} cannot be read ({problem.strerror}): make it readable, or remove it") from problem
+
+    found = []
+    for here, folders, files in sorted(os.walk(folder, onerror=fail)):
+        hidden = any(part.startswith(".") for part in Path(here).relative_to(folder).parts)
+        found += [os.path.join(here, name) for name in sorted(files) if name.lower().endswith(FORMATS) and not (hidden or name.startswith("."))]
+    return found
+
+
+def some(names: Iterable[str]) -> str:
+    """The first five names, and how many more."""
+    names = list(names)
+    return ", ".join(names[:5]) + f" and {len(names) - 5} more" * (len(names) > 5)
 
 
 def data_set(root: str | Path) -> tuple[Folder, Folder]:
     """The two folders of a data set: ``train/``, and ``val/`` or ``test/``.
 
     Raises:
-        FileNotFoundError: if one is missing, and as :func:`image_folder`.
+        OSError: if one is missing, and as :func:`image_folder`.
         ValueError: if their classes differ.
     """
     root = Path(root)
@@ -212,9 +233,8 @@ def data_set(root: str | Path) -> tuple[Folder, Folder]:
         raise FileNotFoundError(f"{root} has train/ and no val/ or test/: put the pictures to test on there, in folders of the same names")
     train, test = image_folder(root / "train"), image_folder(held_out)
     if train.classes != test.classes:
-        names = sorted(set(train.classes) ^ set(test.classes))
-        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-        raise ValueError(f"{root}: train/ and {held_out.name}/ have not the same classes, they differ in {', '.join(names[:5])}{more}")
+        names = some(sorted(set(train.classes) ^ set(test.classes)))
+        raise ValueError(f"{root}: train/ and {held_out.name}/ have not the same classes, they differ in {names}")
     return train, test
 
 
@@ -238,11 +258,13 @@ def decode(path: str | Path) -> Tensor:
 
 def _with_pillow(data: bytes) -> Tensor:
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=PILLOW_FORMATS)
         if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut at 255
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         return F.pil_to_tensor(image.convert("RGB"))
-    except (SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as problem:  # Pillow's ways to say that a file is broken
+    except UnidentifiedImageError as problem:
+        raise OSError("no picture of a known kind") from problem
+    except (SyntaxError, ValueError, EOFError, NotImplementedError, Image.DecompressionBombError) as problem:  # Pillow's ways to say that a file is broken
         raise OSError(str(problem)) from problem
 
 

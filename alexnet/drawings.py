@@ -234,6 +234,36 @@ def levels(values: Mapping[str, float], low: int, high: int, label: str) -> str:
     return svg(360, bottom + 32, f"{label}: " + ", ".join(f"{name} {value:.2g}" for name, value in values.items()), "".join(body))
 
 
+def against(values: Mapping[str, float], chosen: str, reference: str, label: str) -> str:
+    """A dot a name on one axis, and how far the chosen one is from the reference.
+
+    Args:
+        values: for each dot its name and its place.
+        chosen, reference: names among them. What lies left of the reference is drawn blue, what lies right of it orange.
+        label: what the axis shows, with its unit.
+    """
+    left, width, row = 150, 196, 20
+    low, high = min(values.values()) - 0.2, max(values.values()) + 0.2
+    place = {name: left + width * (value - low) / (high - low) for name, value in values.items()}
+    bottom = 8 + row * len(values)
+    middle = place[reference]
+    body = [f'<line x1="{middle:.1f}" y1="6" x2="{middle:.1f}" y2="{bottom}" stroke="currentColor" stroke-opacity="0.4"/>']
+    for i, (name, x) in enumerate(place.items()):
+        y = 16 + row * i
+        colour = BOTH if name == reference else FIRST if x < middle else SECOND
+        strong = ' font-weight="bold"' if name in (chosen, reference) else ""
+        body.append(f'<text x="{left - 12}" y="{y + 4}" text-anchor="end"{strong}>{escape(name)}</text>')
+        if name == chosen:
+            body.append(f'<line x1="{middle:.1f}" y1="{y}" x2="{x:.1f}" y2="{y}" stroke="{colour}" stroke-width="4"/>')
+        body.append(f'<circle cx="{x:.1f}" cy="{y}" r="{6 if name == chosen else 3.5}" fill="{colour}"/>')
+    for tick in range(int(low) + 1, int(high) + 1):
+        x = left + width * (tick - low) / (high - low)
+        body.append(f'<text x="{x:.1f}" y="{bottom + 12}" text-anchor="middle" font-size="10">{tick}</text>')
+    body.append(f'<text x="{left}" y="{bottom + 26}">{escape(label)}</text>')
+    told = f"{label}: {chosen} {values[chosen]:.2f}, {reference} {values[reference]:.2f}"
+    return svg(360, bottom + 32, told, "".join(body))
+
+
 def before_and_after(before: Sequence[float], after: Sequence[float], top: float, label: str) -> str:
     """A row of activations as pairs of bars from zero: grey before, blue after.
 
@@ -363,6 +393,24 @@ def crop(photo: np.ndarray, top: int, left: int, size: int, flip: bool, label: s
         f'<g transform="translate({shift} {-top}) scale({scale} 1)">{source}</g></svg>'
     )
     return svg(x + size, height, label, body)
+
+
+def filtered(photo: np.ndarray, result: np.ndarray, label: str) -> str:
+    """A grey photograph, and beside it what a kernel makes of it, at its true size: orange above zero, blue below, white at zero.
+
+    Args:
+        photo: (H, W), uint8, at most 176 pixels a side.
+        result: (h, w), any numbers; the largest in size gets the full colour.
+        label: what to say to who cannot see it.
+    """
+    strength = (result / max(np.abs(result).max(), 1e-12))[..., None]  # (h, w, 1), -1 to 1
+    ends = [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in (FIRST, SECOND)]
+    colours = 255 - np.abs(strength) * (255 - np.where(strength < 0, *np.array(ends)))
+    parts = ""
+    for x, pixels in ((2, np.repeat(photo[..., None], 3, 2)), (184, colours.round().astype(np.uint8))):
+        height, width = pixels.shape[:2]
+        parts += f'<image href="{_embed(pixels)}" x="{x}" y="2" width="{width}" height="{height}" style="image-rendering:pixelated"/>'
+    return svg(364, photo.shape[0] + 10, label, parts)
 
 
 def tinted(photo: np.ndarray, colour: Sequence[float], slope: float, label: str) -> str:

@@ -117,13 +117,21 @@ def load(weights: str | Path) -> Trained:
     path = Path(weights)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file: name a checkpoint.pt or a model.safetensors of alexnet.train, or torchvision")
-    if path.suffix == ".safetensors":
-        tensors, card = checkpoint.read_weights(path)
-        mean, std = tensors.pop("mean"), tensors.pop("std")
-        model = AlexNet(len(card["classes"]), card["variant"])
-        model.load_state_dict(tensors)
-        return Trained(model, tuple(card["classes"]), card["resize"], card["crop"], mean, std)
-    state = checkpoint.read(path)
+    what = checkpoint.read_weights(path) if path.suffix.lower() == ".safetensors" else checkpoint.read(path)
+    try:
+        return _from_weights(*what) if isinstance(what, tuple) else _from_checkpoint(what)
+    except (KeyError, TypeError, ValueError, RuntimeError) as problem:  # of whatever else it holds
+        raise ValueError(f"{path} is refused: its weights and what it says of them do not belong together") from problem
+
+
+def _from_weights(tensors: dict[str, Tensor], card: dict) -> Trained:
+    mean, std = tensors.pop("mean"), tensors.pop("std")
+    model = AlexNet(len(card["classes"]), card["variant"])
+    model.load_state_dict(tensors)
+    return Trained(model, tuple(card["classes"]), card["resize"], card["crop"], mean, std)
+
+
+def _from_checkpoint(state: dict) -> Trained:
     options, classes = state["options"], tuple(state["classes"])
     model = AlexNet(len(classes), options["variant"])
     model = TwoGPUAlexNet.from_alexnet(model, ("cpu", "cpu")) if options["two_gpu"] else model
@@ -150,9 +158,12 @@ def usable(device: str) -> torch.device:
         ValueError: if this machine has none.
     """
     try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as problem:
-        raise ValueError(f"--device {device} cannot be used here, take --device cpu: {str(problem).splitlines()[0]}") from problem
+        found = torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as problem:
+        raise ValueError(f"--device {device} cannot be used here, take --device cpu: {str(problem).splitlines()[0][:200]}") from problem
+    if found.type not in ("cpu", "cuda", "mps"):
+        raise ValueError(f"--device {device} cannot be used here, take --device cpu: nothing is computed on it")
+    return found
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -173,6 +184,8 @@ def main(arguments: list[str] | None = None) -> None:
         found = evaluate(trained, folder, options.ten_crop, options.device, options.workers)
     except (OSError, ValueError) as problem:
         sys.exit(str(problem))
+    except KeyboardInterrupt:
+        sys.exit("stopped before the end")
     views = "ten crops" if options.ten_crop else "centre crop"
     print(f"{found['images']:,} images, {views}: top-1 {found['top1']:.2%}, top-5 {found['top5']:.2%}")
     print(json.dumps({name: found[name] for name in ("top1", "top5", "images")}))

@@ -541,12 +541,14 @@ def last(runs: list[dict], what: str = "test_error") -> list[float]:
     return [100 * (end[-1] if isinstance(end, list) else end) for end in ends]
 
 
-def difference(a: list[float], b: list[float]) -> tuple[float, float, float]:
-    """How much larger the mean of ``a`` is than that of ``b``, and Welch's interval of 95 % around it."""
-    from scipy.stats import ttest_ind  # here, since whoever only trains needs no statistics
+def difference(a: list[float], b: list[float], paired: bool = False) -> tuple[float, float, float]:
+    """How much larger the mean of ``a`` is than that of ``b``, and the interval of 95 % around it: Welch's, or Student's for
+    pairs, where the two lists measure the same nets."""
+    from scipy.stats import ttest_ind, ttest_rel  # here, since whoever only trains needs no statistics
 
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # three equal values have no variance, and may
-        interval = ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+        test = ttest_rel(a, b) if paired else ttest_ind(a, b, equal_var=False)
+        interval = test.confidence_interval(0.95)
     return statistics.mean(a) - statistics.mean(b), float(interval.low), float(interval.high)
 
 
@@ -573,60 +575,80 @@ def slower(slow: list[dict], fast: list[dict], error: float) -> tuple[float, flo
 
 @dataclass(frozen=True)
 class Idea:
-    """One idea of the paper: what it is said to be worth, and what the recorded runs say."""
+    """What the recorded runs say of a claim, on CIFAR-10, with the interval of 95 %."""
 
     name: str
-    paper: str  # the paper's figure
-    logs: str  # what the logs of 2012 say: points of top-1 and top-5 error on ImageNet, validation set of 2012
-    ours: str  # on CIFAR-10, with the interval of 95 %
+    ours: str
     verdict: str
 
     def __str__(self) -> str:
         return f"{self.name}: {self.ours}\n{self.verdict}"
 
 
-def _points(worse: list[float], better: list[float]) -> tuple[str, str]:
-    mean, low, high = difference(worse, better)
+def _points(worse: list[float], better: list[float], paired: bool = False) -> tuple[str, str]:
+    mean, low, high = difference(worse, better, paired)
     return f"{mean:+.1f} points ({low:+.1f} to {high:+.1f})", verdict(low, high)
+
+
+def _gaps(runs: list[dict]) -> list[float]:
+    """Test error minus training error, in points."""
+    return [test - training for test, training in zip(last(runs), last(runs, "final_train_error"))]
 
 
 def _p5() -> Idea:
     tanh, relu = (recorded("relu", init="original", scale="raw", target=0.25, activation=name) for name in ("tanh", "relu"))
     mean, low, high = slower(tanh, relu, 0.25)
     ours = f"{mean:.1f} times ({low:.1f} to {high:.1f}), with the recipe of 2012"
-    return Idea("ReLU against tanh", "6 times faster", "–", ours, "holds" if low > 1 and high >= 6 else verdict(low, high, 6))
+    return Idea("ReLU against tanh", ours, "holds" if low > 1 and high >= 6 else verdict(low, high, 6))
 
 
 def _p9() -> Idea:
     none, paper = (recorded("lrn", epochs=TODAY.epochs, scale="standardised", norm=norm) for norm in ("none", "paper's alpha"))
-    return Idea("Local response normalisation", "1.4 and 1.2 points; on CIFAR-10 2", "1.4 and 1.2", *_points(last(none), last(paper)))
+    return Idea("Local response normalisation", *_points(last(none), last(paper)))
 
 
 def _p10() -> Idea:
     apart, overlapping = (recorded("pooling", epochs=TODAY.epochs, pool=[window, 2]) for window in (2, 3))
-    return Idea("Pooling with overlap", "0.4 and 0.3 points", "0.4 and 0.3", *_points(last(apart), last(overlapping)))
+    return Idea("Pooling with overlap", *_points(last(apart), last(overlapping)))
+
+
+def _p14() -> Idea:
+    runs = recorded("augmentation", augment="colour")
+    return Idea("Ten crops against one", *_points(last(runs), last(runs, "ten_crop_error"), paired=True))
+
+
+def _p15() -> Idea:
+    without, with_it = (recorded("augmentation", augment=kind) for kind in ("crop", "colour"))
+    return Idea("PCA colour", *_points(last(without), last(with_it)))
 
 
 def _p16() -> Idea:
-    runs = [recorded("dropout", images=5_000, dropout=p) for p in (0.0, 0.5)]
-    gaps = [[test - training for test, training in zip(last(found), last(found, "final_train_error"))] for found in runs]
-    return Idea("Dropout, gap of test and training error", "substantial overfitting without", "–", *_points(*gaps))
+    return Idea("Dropout, gap of test and training error", *_points(*(_gaps(recorded("dropout", images=5_000, dropout=p)) for p in (0.0, 0.5))))
 
 
 def _p18() -> Idea:
     without, with_it = (recorded("learning", net="four-layer", epochs=TODAY.epochs, decay=decay) for decay in (0.0, TODAY.decay))
-    return Idea("Weight decay, training error", "lower", "–", *_points(*(last(runs, "final_train_error") for runs in (without, with_it))))
+    return Idea("Weight decay, training error", *_points(*(last(runs, "final_train_error") for runs in (without, with_it))))
 
 
 def _p19() -> Idea:
     def first_epoch(init: str) -> list[float]:
         return [100 * statistics.mean(run["curve"]["train_error"][0]) for run in recorded("learning", init=init)]
 
-    ours = _points(first_epoch("original"), first_epoch("original, biases 1"))
-    return Idea("Biases of 1, error in the first epoch", "faster at first", "–", *ours)
+    return Idea("Biases of 1, error in the first epoch", *_points(first_epoch("original"), first_epoch("original, biases 1")))
 
 
-IDEAS = {"P5": _p5, "P9": _p9, "P10": _p10, "P16": _p16, "P18": _p18, "P19": _p19}
+def _p28() -> Idea:
+    shares = [run["augment_share"] for run in recorded("augmentation", augment="colour")]
+    # Made ahead of the step, as in 2012, it costs nothing as long as it is done before the step is
+    return Idea("Augmentation, share of a step", f"{100 * statistics.mean(shares):.0f} % of a step", "holds" if max(shares) < 0.5 else "does not hold")
+
+
+def _p29() -> Idea:
+    return Idea("Windows and mirror images, gap", *_points(*(_gaps(recorded("augmentation", augment=kind)) for kind in ("none", "crop"))))
+
+
+IDEAS = {"P5": _p5, "P9": _p9, "P10": _p10, "P14": _p14, "P15": _p15, "P16": _p16, "P18": _p18, "P19": _p19, "P28": _p28, "P29": _p29}
 
 
 def idea(claim: str) -> Idea:

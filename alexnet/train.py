@@ -10,6 +10,7 @@ random state to keep: a run that was killed and resumed, or shared among more pr
 
 import argparse
 import dataclasses
+import fcntl
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,14 +33,15 @@ from tqdm import tqdm
 
 from alexnet import checkpoint
 from alexnet.augment import PCAColor, TrainAugment
-from alexnet.data import Squares, data_set
+from alexnet.data import Squares, data_set, some
 from alexnet.evaluate import Trained, hits, usable
 from alexnet.model import VARIANTS, AlexNet, check
 from alexnet.two_gpu import TwoGPUAlexNet
 
 PATIENCE = 5  # epochs without progress before the rate falls; the paper has no figure
 SAMPLE = 5_000  # pictures that the mean and the colours are taken from
-MOST_BROKEN = 0.01  # share of the training pictures that may be broken
+MOST_BROKEN = 0.01  # share of the pictures that may be broken, of those to train on and of those to test on
+MOST_PIXELS = 4096  # a side
 # What a run that is resumed keeps: with other values its weights would not be what they are
 FIXED = ("variant", "two_gpu", "batch_size", "lr", "dropout", "resize", "crop", "amp", "seed")
 
@@ -114,14 +117,14 @@ class Options:
         for name in ("epochs", "batch_size", "lr", "workers"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"--{name.replace('_', '-')} is above zero, not {getattr(self, name)}")
-        if self.seed < 0:
-            raise ValueError(f"--seed is 0 or more, not {self.seed}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"--seed is 0 or more and below 2^32, not {self.seed}")
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise ValueError(f"--dropout is 0 or more and below 1, not {self.dropout}")
-        crop = self.crop or VARIANTS[self.variant].input_size
-        resize = self.resize or crop * 8 // 7  # as 256 to 224
-        if resize < crop:
-            raise ValueError(f"a square of --resize {resize} has no room for --crop {crop}: enlarge the one, or take less of it")
+        crop = VARIANTS[self.variant].input_size if self.crop is None else self.crop
+        resize = crop * 8 // 7 if self.resize is None else self.resize  # as 256 to 224
+        if not 1 <= crop <= resize <= MOST_PIXELS:
+            raise ValueError(f"--resize {resize} has no room for --crop {crop}: they are 1 to {MOST_PIXELS}, and the crop is not the larger one")
         object.__setattr__(self, "crop", crop)
         object.__setattr__(self, "resize", resize)
 
@@ -152,7 +155,7 @@ def train(options: Options, state: dict | None = None) -> list[dict]:
         while training.epoch < options.epochs:
             training.learn()
             training.finish_epoch()
-    training.share()
+        training.share()
     return training.history
 
 
@@ -169,11 +172,11 @@ class Training:
         self.steps = self.pictures // options.batch_size
         if not self.steps:
             raise ValueError(f"{self.folder.root} has {self.pictures} pictures, less than a batch of {options.batch_size}: lower --batch-size")
-        self.names = _names(self.folder.paths, self.folder.root)
+        self.names = _names([*self.folder.paths, *self.held_out.paths], options.data)
         if state and state["names"] != self.names:
             raise ValueError(
-                f"{self.folder.root} has not the pictures that {options.out} was begun with (now {self.pictures}, then {state['pictures']}, or "
-                "other names): bring them back, or begin anew in another folder"
+                f"{options.data} has not the pictures that {options.out} was begun with ({self.pictures} to train on now, {state['pictures']} then, "
+                "or other names): bring them back, or begin anew in another folder"
             )
         here, on_gpu = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), self.devices[0].type == "cuda"
         self.squares, self.test_squares = (
@@ -181,8 +184,11 @@ class Training:
         )
         self.signals = Signals()
         self.epoch, self.step, self.losses, self.history = 0, 0, [], []  # epochs done; steps of this one, and their losses
+        self.merged = [0, 0]  # how many broken pictures all processes know of, to train on and to test on
         if state:
-            self.squares.broken = dict(state["broken"])
+            self.squares.broken, self.test_squares.broken = map(dict, state["broken"])
+            self.merged = list(map(len, state["broken"]))
+        self.named = [set(self.squares.broken), set(self.test_squares.broken)]
         self._build(state)
         if state:
             self.net.load_state_dict(state["model"])
@@ -227,13 +233,15 @@ class Training:
             for _, squares in self.squares.batches(tqdm(chosen.split(128), desc="mean and colours", unit=" batches", disable=self._quiet())):
                 total.add_(squares.sum(0))
                 count += len(squares)
-                self.report_broken()
+                self.stop_if_told()
                 if len(squares):
                     yield squares
 
         pca = PCAColor.fit(batches())
         mean = center_crop(total / (255 * count), [self.options.crop] * 2).float()
         variance = pca.eigenvectors.square() @ pca.eigenvalues  # of each channel
+        if not (variance > 0).all():
+            raise ValueError(f"{self.folder.root}: all pixels of its pictures are alike in red, green or blue: there is nothing to learn")
         return mean, (torch.full((3,), 1 / 255) if raw else variance.sqrt())[:, None, None], pca
 
     def learn(self) -> None:
@@ -250,7 +258,6 @@ class Training:
                 x = self.augment.given(squares.to(self.devices[0], non_blocking=True), window, self.augment.pca.of(alpha), buffer[: len(indices)])
                 self.losses.append(self.update(x, self.folder.labels[indices].to(self.devices[0])))
                 self.step += 1
-                self.report_broken()
                 # To look at a loss is to wait for the GPU
                 if self.devices[0].type == "cpu" or self.step % 20 == 0 or self.step == self.steps:
                     bar.set_postfix_str(f"loss {self.look(max(first, self.step - 20)):.3f}", refresh=False)
@@ -285,17 +292,20 @@ class Training:
     def finish_epoch(self) -> None:
         """Test, log, rate, checkpoint."""
         top1, top5 = self.validate()
+        self.merge_broken()
         losses = self._mean_losses().double()
         entry = {
             "epoch": self.epoch + 1, "lr": self.optimizer.param_groups[0]["lr"], "loss": losses.mean().item(), "top1": top1, "top5": top5,
-            "skipped": len(self.squares.broken), "images_per_second": round(self.speed, 1),
+            "skipped": sum(self.merged), "images_per_second": round(self.speed, 1),
         }  # fmt: skip
         self.schedule.step(1 - top1)
         self.history.append(entry)
         self.epoch, self.step, self.losses = self.epoch + 1, 0, []
         self.save()
         if self.rank == 0:
-            print("epoch {epoch}: rate {lr:g}, loss {loss:.4f}, top-1 {top1:.2%}, top-5 {top5:.2%}, {images_per_second:,} images/s".format(**entry))
+            line = "epoch {epoch}: rate {lr:g}, loss {loss:.4f}, top-1 {top1:.2%}, top-5 {top5:.2%}, {images_per_second:,} images/s"
+            with suppress(BrokenPipeError):  # whoever reads it may leave
+                print(line.format(**entry), flush=True)
             _tensorboard(self.options.out, entry)
         self.stop_if_told()
 
@@ -316,28 +326,44 @@ class Training:
             raise ValueError(f"{self.held_out.root}: no picture can be decoded")
         return count[0].item() / count[2].item(), count[1].item() / count[2].item()
 
-    def report_broken(self) -> None:
-        """Name the pictures that are newly found to be broken; stop if they are too many."""
-        broken = self.squares.broken
-        for i in list(broken)[self.reported :]:
-            tqdm.write(f"skipped: {self.folder.paths[i]} ({broken[i]})", file=sys.stderr)
-        self.reported = len(broken)
-        if len(broken) > MOST_BROKEN * self.pictures:
-            names = ", ".join(self.folder.paths[i] for i in sorted(broken))
-            raise Stopped(f"{len(broken)} of {self.pictures} training pictures cannot be decoded, over {MOST_BROKEN:.0%}: mend or remove {names}")
-
-    reported = 0
     speed = 0.0
 
     def stop_if_told(self) -> None:
-        """Checkpoint and stop, if a signal came: in all processes at the same step."""
-        told = torch.tensor(self.signals.caught)
+        """Stop if a signal came, or if too many pictures are broken: all processes at the same step, after a checkpoint."""
+        sets = (self.squares, self.test_squares)
+        mine = torch.tensor([self.signals.caught, *(len(s.broken) - known for s, known in zip(sets, self.merged))])
+        told = [mine]
         if self.world > 1:
-            dist.all_reduce(told, dist.ReduceOp.MAX)
-        if told:
-            self.save()
-            name = signal.Signals(told.item()).name
-            raise Stopped(f"stopped by {name} in epoch {self.epoch + 1}, after step {self.step} of {self.steps}: --resume goes on there", 128 + told.item())
+            told = [torch.empty_like(mine) for _ in range(self.world)]
+            dist.all_gather(told, mine)
+        told = torch.stack(told)  # (processes, 3): signal, pictures found broken since the last merge
+        if (told[:, 1:] == 0).all() and not told[:, 0].any():
+            return
+        too_many = [known + new > MOST_BROKEN * len(s.paths) for s, known, new in zip(sets, self.merged, told[:, 1:].sum(0).tolist())]
+        if any(too_many) or told[:, 0].any():
+            self.merge_broken()
+            if hasattr(self, "trained"):  # else it has not begun
+                self.save()
+        for s, over, what in zip(sets, too_many, (self.folder, self.held_out)):
+            if over:
+                names = some(s.paths[i] for i in sorted(s.broken))
+                raise Stopped(f"{len(s.broken)} of {len(s.paths)} pictures in {what.root} cannot be decoded, over {MOST_BROKEN:.0%}: mend or remove {names}")
+        if told[:, 0].any():
+            which = told[:, 0].max().item()
+            where = f"in epoch {self.epoch + 1}, after step {self.step} of {self.steps}: --resume goes on there"
+            raise Stopped(f"stopped by {signal.Signals(which).name} {where}", 128 + which)
+
+    def merge_broken(self) -> None:
+        """Tell all processes of all broken pictures, and the user of those that are new."""
+        for n, (s, folder) in enumerate(((self.squares, self.folder), (self.test_squares, self.held_out))):
+            if self.world > 1:
+                found: list = [None] * self.world
+                dist.all_gather_object(found, s.broken)
+                s.broken = {i: reason for one in found for i, reason in one.items()}
+            for i in sorted(set(s.broken) - self.named[n]) if self.rank == 0 else ():
+                tqdm.write(f"skipped: {folder.paths[i]} ({s.broken[i]})", file=sys.stderr)
+            self.named[n] = set(s.broken)
+            self.merged[n] = len(s.broken)
 
     def save(self) -> None:
         """A checkpoint and the log. Every process takes part, the first one writes."""
@@ -345,7 +371,8 @@ class Training:
         if self.rank == 0:
             self.options.out.mkdir(parents=True, exist_ok=True)
             checkpoint.write(self.options.out, self._state(losses.cpu()))
-            _write_log(self.options.out, self.history)
+            lines = "".join(json.dumps(entry) + "\n" for entry in self.history)
+            checkpoint.put(self.options.out / "log.jsonl", lines.encode())  # whole: so it agrees with the checkpoint
         if self.world > 1:
             dist.barrier()  # or a process that ends would take this one with it
 
@@ -353,7 +380,7 @@ class Training:
         pca = self.augment.pca
         return {
             "options": {name: getattr(self.options, name) for name in FIXED}, "classes": list(self.folder.classes),
-            "pictures": self.pictures, "names": self.names, "broken": dict(self.squares.broken),
+            "pictures": self.pictures, "names": self.names, "broken": [dict(self.squares.broken), dict(self.test_squares.broken)],
             "model": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(),
             "mean": self.trained.mean.cpu(), "std": self.trained.std.cpu(), "pca": [pca.eigenvectors.cpu(), pca.eigenvalues.cpu()],
             "epoch": self.epoch, "step": self.step, "losses": losses, "history": self.history,
@@ -430,14 +457,7 @@ def _key(*numbers: int) -> int:
 
 
 def _names(paths: Iterable[str], root: Path) -> str:
-    return hashlib.sha256("\n".join(os.path.relpath(path, root) for path in paths).encode()).hexdigest()
-
-
-def _write_log(out: Path, history: list[dict]) -> None:
-    """The whole log, from the checkpoint's history: so the two agree, whenever the run was killed."""
-    part = out / "log.part"
-    part.write_text("".join(json.dumps(entry) + "\n" for entry in history))
-    os.replace(part, out / "log.jsonl")
+    return hashlib.sha256(os.fsencode("\n".join(os.path.relpath(path, root) for path in paths))).hexdigest()
 
 
 def _tensorboard(out: Path, entry: dict) -> None:
@@ -455,16 +475,21 @@ def _tensorboard(out: Path, entry: dict) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = _parser()
+    said = parser.parse_args(arguments)
+    before = signal.signal(signal.SIGTERM, _end_at_once)
     try:
-        options = Options(**vars(parser.parse_args(arguments)))
         if "RANK" in os.environ:
-            dist.init_process_group("cpu:gloo,cuda:nccl" if devices_for(options)[0].type == "cuda" else "gloo")
-        state = _begin(options)
-        if state:  # what this command line does not say is as it was
-            parser.set_defaults(**state["options"])
+            dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() and said.device != "cpu" else "gloo")
+        with _folder(said.out) if _first() else nullcontext():
+            state = _begin(said)
+            if state:  # what this command line does not say is as it was
+                parser.set_defaults(**state["options"])
             options = Options(**vars(parser.parse_args(arguments)))
-            _check_same(options, state["options"])
-        train(options, state)
+            if state:
+                _check_same(options, state["options"])
+            if state and state["epoch"] >= options.epochs and _first():
+                print(f"{options.out} has {state['epoch']} epochs already: more with --epochs", file=sys.stderr)
+            train(options, state)
     except (OSError, ValueError) as problem:
         sys.exit(str(problem))
     except KeyboardInterrupt:
@@ -472,25 +497,61 @@ def main(arguments: list[str] | None = None) -> None:
     except Stopped as problem:
         print(problem, file=sys.stderr)
         sys.exit(problem.code)
+    except RuntimeError as problem:
+        if _first():
+            raise
+        sys.exit(f"process {dist.get_rank()} ends, since it lost another one ({type(problem).__name__})")
     finally:
+        signal.signal(signal.SIGTERM, before)
         if dist.is_initialized():
             dist.destroy_process_group()
 
 
-def _begin(options: Options) -> dict | None:
+def _first() -> bool:
+    """Whether this process is the one that writes."""
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+def _end_at_once(which: int, _: object) -> None:
+    raise Stopped(f"stopped by {signal.Signals(which).name} before the first step", 128 + which)
+
+
+@contextmanager
+def _folder(out: Path) -> Iterator[None]:
+    """The output folder, made if need be, for one run at a time; removed if the run leaves nothing in it."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file: name a folder with --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        folder = os.open(out, os.O_RDONLY)
+    except OSError as problem:
+        raise OSError(f"{out} cannot be made ({problem.strerror}): name another folder with --out") from problem
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as problem:
+        raise OSError(f"another run is writing to {out}: wait for it, or name another folder with --out") from problem
+    finally:
+        os.close(folder)
+        with suppress(OSError):
+            out.rmdir()
+
+
+def _begin(said: argparse.Namespace) -> dict | None:
     """The state to go on from, the same in every process, or None to begin; refuses a folder that holds something else."""
     state = [None]
-    if not dist.is_initialized() or dist.get_rank() == 0:
-        there = sorted(os.listdir(options.out)) if options.out.is_dir() else []
-        if options.out.exists() and not options.out.is_dir():
-            raise ValueError(f"{options.out} is a file: name a folder with --out")
-        if there and not options.resume:
-            raise ValueError(f"{options.out} is not empty ({there[0]}): go on there with --resume, or name another folder with --out")
-        state = [checkpoint.latest(options.out)]
-        if options.resume and state[0] is None:
+    if _first():
+        for part in ("train", "val", "test"):
+            if (said.data / part).resolve() in (said.out.resolve(), *said.out.resolve().parents):
+                raise ValueError(f"{said.out} lies among the pictures, in {said.data / part}: name a folder elsewhere with --out")
+        there = sorted(os.listdir(said.out))
+        if there and not said.resume:
+            raise ValueError(f"{said.out} is not empty ({there[0]}): go on there with --resume, or name another folder with --out")
+        state = [checkpoint.latest(said.out)]
+        if said.resume and state[0] is None:
             if set(there) - {"checkpoint.part"}:
-                raise ValueError(f"{options.out} holds no checkpoint to resume from, but {there[0]}: name the folder of the run")
-            print(f"nothing to resume in {options.out} yet: the run begins", file=sys.stderr)
+                raise ValueError(f"{said.out} holds no checkpoint to resume from, but {there[0]}: name the folder of the run")
+            print(f"nothing to resume in {said.out} yet: the run begins", file=sys.stderr)
     if dist.is_initialized():
         dist.broadcast_object_list(state)
     return state[0]

@@ -90,6 +90,11 @@ BROKEN_CHECKPOINTS = {  # what is done to a good one
 CLASSES = tuple(photos())
 
 
+def black(data):
+    for path in data.rglob("*.jpg"):
+        Image.new("RGB", (36, 36)).save(path)
+
+
 def without(root, *names):
     for name in names:
         shutil.rmtree(root / name)
@@ -111,11 +116,17 @@ WRONG = {  # what is done to a copy of a good data set, the options, and what is
     "not a rate": (None, ["--lr", "nan"], r"--lr is above zero, not nan"),
     "all dropped": (None, ["--dropout", "1"], r"--dropout is 0 or more and below 1, not 1"),
     "no threads": (None, ["--workers", "0"], r"--workers is above zero, not 0"),
-    "a seed below zero": (None, ["--seed", "-1"], r"--seed is 0 or more, not -1"),
+    "a seed too large": (None, ["--seed", "9" * 20], r"--seed is 0 or more and below 2\^32, not 9"),
+    "a seed below zero": (None, ["--seed", "-1"], r"--seed is 0 or more and below 2\^32, not -1"),
     "a crop that does not fit": (None, ["--resize", "30"], r"--resize 30 has no room for --crop 32"),
+    "no crop": (None, ["--crop", "0"], r"--resize 0 has no room for --crop 0"),
+    "a square too large": (None, ["--resize", "100000"], r"they are 1 to 4096"),
+    "pictures all black": (black, [], r"all pixels of its pictures are alike"),
+    "too many classes": (lambda d: [(d / "train" / f"{n}").mkdir() for n in range(99)], [], r"no picture in 0, 1, 10, 11, 12 and 94 more: add"),
     "a crop for another net": (None, ["--crop", "64"], r"takes images of 32×32 pixels"),
     "a net without columns": (None, ["--variant", "single-column", "--two-gpu"], r"has not two columns"),
     "no such device": (None, ["--device", "cuda:77"], r"--device cuda:77 cannot be used here, take --device cpu"),
+    "a device without numbers": (None, ["--device", "meta"], r"--device meta cannot be used here, take --device cpu"),
     "not a device": (None, ["--device", "toaster"], r"--device toaster cannot be used here"),
 }
 

@@ -78,3 +78,31 @@ def test_weights_to_share(tmp_path):
     save_file({"w": torch.zeros(2)}, path)
     with pytest.raises(ValueError, match="is refused: it has no card"):
         checkpoint.read_weights(path)
+
+
+def test_killed_while_a_damaged_one_is_replaced(tmp_path, monkeypatch, capsys):
+    """The good one stays, whatever happens until the new one is in its place."""
+    for number in (1, 2):
+        checkpoint.write(tmp_path, state(number))
+    (tmp_path / "checkpoint.pt").write_bytes(b"damaged")
+    assert checkpoint.latest(tmp_path)["epoch"] == 1
+    replace, killed = checkpoint.os.replace, type("Killed", (BaseException,), {})
+
+    def die(source, target):
+        if str(source).endswith(".part"):
+            raise killed
+        replace(source, target)
+
+    monkeypatch.setattr(checkpoint.os, "replace", die)
+    with pytest.raises(killed):
+        checkpoint.write(tmp_path, state(3))
+    monkeypatch.undo()
+    assert checkpoint.latest(tmp_path)["epoch"] == 1 and (tmp_path / "damaged.pt").read_bytes() == b"damaged"
+
+
+def test_one_that_cannot_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    checkpoint.write(tmp_path, state(1))
+    monkeypatch.setattr(checkpoint.zipfile, "ZipFile", lambda path: open("/proc/self/mem/no"))  # an OSError, as of a disk that fails
+    with pytest.raises(OSError, match="Not a directory"):
+        checkpoint.latest(tmp_path)
+    assert (tmp_path / "checkpoint.pt").exists()

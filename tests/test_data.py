@@ -2,12 +2,15 @@
 
 import hashlib
 import io
+import os
 import pickle
+import shutil
 import struct
 import tarfile
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -255,3 +258,19 @@ def test_squares_are_those_of_transforms(data_folder):
             difference = torch.cat([batch for _, batch in found]).int() - torch.stack([theirs[i][0] for i in order]).int()
             assert difference.abs().max() <= 1 and (difference != 0).float().mean() < 0.2
         assert len(squares.have) == (len(order) if share else 0)
+
+
+def test_names_that_surprise(data_folder, tmp_path):
+    """Hidden files are not pictures, hidden folders not classes, links back up not followed; names are whatever bytes they are."""
+    root = shutil.copytree(data_folder / "test", tmp_path / "test")
+    before = [Path(path).name for path in image_folder(root).paths]
+    first = min((root / "cat").iterdir())
+    (root / ".ipynb_checkpoints").mkdir()
+    (root / "cat" / ".ipynb_checkpoints").mkdir()
+    shutil.copy(first, root / "cat" / ".ipynb_checkpoints" / "a.jpg")
+    shutil.copy(first, root / "cat" / "._a.jpg")
+    (root / "cat" / "loop").symlink_to("..")
+    assert [Path(path).name for path in image_folder(root).paths] == before
+    os.rename(os.fsencode(first), os.fsencode(root / "cat") + b"/caf\xe9 \n.jpg")
+    assert decode(image_folder(root).paths[image_folder(root).labels.tolist().index(1)]).shape == (3, 36, 36)
+    assert len(image_folder(root).paths) == len(before)

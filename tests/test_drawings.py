@@ -1,8 +1,11 @@
+import io
 import re
+from base64 import b64decode
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 from matplotlib import pyplot as plt
 
 from alexnet import drawings
@@ -16,11 +19,13 @@ DRAWINGS = [
     drawings.ratios({"weights": (200, 100), "work": (10, 100)}, "conv2"),
     drawings.shares({"weights": {"a": 1, "b": 3}}, [drawings.FIRST, drawings.SECOND]),
     drawings.levels({"layer 1": 1e-4, "layer 2": 0.0, "layer 3": 1e9}, -6, 2, "gradient"),
+    drawings.against({"all": 40.7, "half": 42.0, "more": 39.1}, "half", "all", "error (%)"),
     drawings.before_and_after([0.0, 30, 99], [0.0, 15, 20], 90, "output"),
     drawings.pooled(np.eye(8), np.eye(3), 3, 2),
     drawings.units([0.0, 1, 4, 9], [True, True, False, True], 4, "units"),
     drawings.descent(np.zeros((5, 5)), np.array([[0.5, 0.5], [2.0, -1]]), (0.2, 0.2), "a walk"),
     drawings.crop(PHOTO, 4, 2, 11, True, "a window"),
+    drawings.filtered(PHOTO[..., 0], np.eye(30) - 0.5, "an edge"),
     drawings.tinted(PHOTO, [0.1, 0.0, -0.1], 0.9, "a tint"),
     drawings.cloud(np.eye(3), np.eye(3) * 0.1, [0.1, 0, 0], "a cloud"),
 ]
@@ -112,3 +117,26 @@ def test_a_tint_is_the_sum_times_the_slope():
 def test_a_table_is_text_with_names():
     root = ElementTree.fromstring(drawings.table(["claim", "holds"], [["P5", "a < b"]], "claims"))
     assert [cell.text for cell in root.iter("th")] == ["claim", "holds", "P5"] and [cell.text for cell in root.iter("td")] == ["a < b"]
+
+
+def test_the_distance_to_the_reference_is_drawn_from_it_to_the_chosen_one():
+    values = {"all": 40.0, "half": 42.0, "more": 39.0}
+
+    def line(chosen):
+        root = ElementTree.fromstring(drawings.against(values, chosen, "all", "error (%)"))
+        [thick] = [element for element in root.iter("line") if element.get("stroke-width") == "4"]
+        return float(thick.get("x2")) - float(thick.get("x1")), thick.get("stroke")
+
+    (right, orange), (left, blue) = line("half"), line("more")
+    assert right == pytest.approx(-2 * left, abs=0.2) and (orange, blue) == (drawings.SECOND, drawings.FIRST)
+    assert line("all")[0] == 0
+
+
+def test_a_filtered_picture_is_white_at_zero_and_coloured_by_its_sign():
+    result = np.zeros((24, 24))
+    result[:8], result[16:] = 2, -1
+    second = ElementTree.fromstring(drawings.filtered(PHOTO[..., 0], result, "stripes"))[1]
+    assert (second.get("width"), second.get("height")) == ("24", "24")
+    pixels = np.asarray(Image.open(io.BytesIO(b64decode(second.get("href").split(",")[1]))).convert("RGB")).astype(int)
+    orange, white, blue = pixels[3, 12], pixels[12, 12], pixels[20, 12]
+    assert orange[0] > orange[2] + 150 and white.min() > 240 and blue[0] < 230 < blue[2] + 20  # half as strong

@@ -156,3 +156,15 @@ def test_what_is_wrong_is_said(weights, data_folder, downloaded, tmp_path, monke
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "empty"))
     monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
     assert "cannot be downloaded (<urlopen error no route to host>): connect this machine" in says(["--weights", "torchvision", "--data", test])
+
+
+@pytest.mark.parametrize("kind", ["no classes", "a list", "another variant", "a tensor missing", "no mean"])
+def test_weights_whose_card_does_not_fit(kind, weights, data_folder, tmp_path):
+    tensors, card = checkpoint.read_weights(weights)
+    {
+        "no classes": lambda: card.pop("classes"), "another variant": lambda: card.update(variant="paper"),
+        "a tensor missing": lambda: tensors.popitem(), "no mean": lambda: tensors.pop("mean"), "a list": lambda: None,
+    }[kind]()  # fmt: skip
+    checkpoint.write_weights(tmp_path / "other.safetensors", tensors, [1] if kind == "a list" else card)
+    told = says(["--weights", tmp_path / "other.safetensors", "--data", data_folder / "test"])
+    assert told.endswith("other.safetensors is refused: its weights and what it says of them do not belong together")

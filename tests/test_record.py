@@ -1,0 +1,66 @@
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from alexnet import record
+from alexnet.experiments import IDEAS, idea
+from alexnet.record import VERDICTS, claim, claims
+
+BOOK = Path(__file__).parent.parent / "book"
+CALL = re.compile(r'\bclaim\("(P\d+)"(,?)')
+
+
+def calls(page):
+    """The claims that the cells of a page ask for, whether they bring a figure, and what the page stores of them."""
+    found = {}
+    for cell in nbformat.read(BOOK / f"{page}.ipynb", 4).cells:
+        if cell.cell_type == "code":
+            for name, comma in CALL.findall(cell.source):
+                assert name not in found, f"{page} asks for {name} twice"
+                found[name] = bool(comma), json.dumps(cell.outputs, ensure_ascii=False)
+    return found
+
+
+PAGES = {path.stem: calls(path.stem) for path in sorted(BOOK.glob("*.ipynb"))}
+
+
+def test_every_claim_has_a_row():
+    assert list(claims()) == [f"P{n}" for n in range(1, 30)]
+    for row in claims().values():
+        assert row.verdict in VERDICTS and row.section and row.claim and row.paper
+        assert (row.ours is None) == (row.verdict == "not run here")
+        assert row.ours or row.why, f"{row.name} was not run: why?"
+
+
+@pytest.mark.parametrize("name", claims())
+def test_a_row_comes_from_the_one_cell_that_it_leads_to(name):
+    row = claims()[name]
+    assert [page for page, found in PAGES.items() if name in found] == [row.page]
+    computed, stored = PAGES[row.page][name]
+    assert computed == (row.ours is not None)
+    assert f'id=\\"claim-{name}\\"' in stored and row.verdict in stored and (row.ours or "–") in stored
+
+
+@pytest.mark.parametrize("name", IDEAS)
+def test_a_row_of_a_recorded_run_is_what_the_run_says(name):
+    assert (claims()[name].ours, claims()[name].verdict) == (idea(name).ours, idea(name).verdict)
+
+
+def test_a_cell_that_finds_something_else_fails():
+    assert claim("P13", "2178 times").verdict == "does not hold"
+    for wrong in [("P13", "2048 times"), ("P13",), ("P13", "2178 times", "holds"), ("P6", "1.7 points")]:
+        with pytest.raises(ValueError, match=f"of {wrong[0]} is .* in record.json: mend the one that is wrong"):
+            claim(*wrong)
+
+
+def test_all_verdicts_stand_in_the_introduction():
+    explained = re.findall(r"^\| ([a-z ]+) \|", (BOOK / "intro.md").read_text(), re.M)
+    assert explained[1:] == list(VERDICTS)
+
+
+def test_the_overview_links_to_every_cell():
+    links = re.findall(r'href="(\w+)\.html#claim-(P\d+)"', record.overview())
+    assert links == [(row.page, row.name) for row in claims().values()]
