@@ -281,10 +281,10 @@ def square(image: Tensor, size: int) -> Tensor:
 
 
 class Squares:
-    """The pictures of some files as squares, decoded by threads ahead of use; decoded once, if memory can hold them all.
+    """The pictures of a folder as squares, decoded by threads ahead of use; decoded once, if memory can hold them all.
 
     Args:
-        paths: the files.
+        folder: where they are.
         size: height and width in pixels.
         workers: threads.
         share: the part of this machine's memory that may hold squares.
@@ -296,13 +296,13 @@ class Squares:
 
     AHEAD = 3  # batches
 
-    def __init__(self, paths: tuple[str, ...], size: int, workers: int, share: float = 0.25, pin: bool = False) -> None:
-        self.paths, self.size, self.pin = paths, size, pin
+    def __init__(self, folder: Folder, size: int, workers: int, share: float = 0.25, pin: bool = False) -> None:
+        self.root, self.paths, self.size, self.pin = folder.root, folder.paths, size, pin
         self.pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
         self.broken: dict[int, str] = {}
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        fits = len(paths) * 3 * size**2 <= share * memory
-        self.kept = torch.empty(len(paths), 3, size, size, dtype=torch.uint8) if fits else None  # takes memory as it is filled
+        fits = len(self.paths) * 3 * size**2 <= share * memory
+        self.kept = torch.empty(len(self.paths), 3, size, size, dtype=torch.uint8) if fits else None  # takes memory as it is filled
         self.have: set[int] = set()
 
     def batches(self, chosen: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:

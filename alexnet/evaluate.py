@@ -77,7 +77,7 @@ def evaluate(trained: Trained, folder: Folder, ten: bool = False, device: torch.
     """
     labels = _labels_of(trained, folder)
     trained = trained.to(device)
-    squares = Squares(folder.paths, trained.resize, workers, share=0.0)
+    squares = Squares(folder, trained.resize, workers, share=0.0)
     found, images = torch.zeros(2, dtype=torch.int64), 0
     with tqdm(total=len(labels), unit=" images", desc="evaluating", disable=None) as bar:
         for indices, some in squares.batches(torch.arange(len(labels)).split(batch)):

@@ -179,16 +179,15 @@ class Training:
                 "or other names): bring them back, or begin anew in another folder"
             )
         here, on_gpu = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), self.devices[0].type == "cuda"
-        self.squares, self.test_squares = (
-            Squares(part.paths, options.resize, options.workers, 0.25 / here, on_gpu) for part in (self.folder, self.held_out)
-        )
+        self.sets = [Squares(part, options.resize, options.workers, 0.25 / here, on_gpu) for part in (self.folder, self.held_out)]
         self.signals = Signals()
         self.epoch, self.step, self.losses, self.history = 0, 0, [], []  # epochs done; steps of this one, and their losses
-        self.merged = [0, 0]  # how many broken pictures all processes know of, to train on and to test on
+        self.speed = 0.0  # images per second
         if state:
-            self.squares.broken, self.test_squares.broken = map(dict, state["broken"])
-            self.merged = list(map(len, state["broken"]))
-        self.named = [set(self.squares.broken), set(self.test_squares.broken)]
+            for s, broken in zip(self.sets, state["broken"]):
+                s.broken.update(broken)
+        self.named = [set(s.broken) for s in self.sets]  # broken pictures, to train on and to test on, that the user knows of
+        self.merged = list(map(len, self.named))  # and how many all processes know of
         self._build(state)
         if state:
             self.net.load_state_dict(state["model"])
@@ -230,7 +229,7 @@ class Training:
 
         def batches() -> Iterator[Tensor]:
             nonlocal count
-            for _, squares in self.squares.batches(tqdm(chosen.split(128), desc="mean and colours", unit=" batches", disable=self._quiet())):
+            for _, squares in self.sets[0].batches(tqdm(chosen.split(128), desc="mean and colours", unit=" batches", disable=self._quiet())):
                 total.add_(squares.sum(0))
                 count += len(squares)
                 self.stop_if_told()
@@ -250,10 +249,10 @@ class Training:
         order, *draws = self._draws()
         mine = (order[step * size + self.rank * per_process :][:per_process] for step in range(self.step, self.steps))
         buffer = torch.empty(per_process, 3, self.options.crop, self.options.crop, device=self.devices[0])
-        self.started, first = time.perf_counter(), self.step
+        start, first = time.perf_counter(), self.step
         bar = tqdm(total=self.steps * size, initial=self.step * size, desc=f"epoch {self.epoch + 1}", unit=" images", disable=self._quiet())
         with bar:
-            for indices, squares in self.squares.batches(mine):
+            for indices, squares in self.sets[0].batches(mine):
                 *window, alpha = (draw[indices].to(self.devices[0]) for draw in draws)
                 x = self.augment.given(squares.to(self.devices[0], non_blocking=True), window, self.augment.pca.of(alpha), buffer[: len(indices)])
                 self.losses.append(self.update(x, self.folder.labels[indices].to(self.devices[0])))
@@ -263,7 +262,7 @@ class Training:
                     bar.set_postfix_str(f"loss {self.look(max(first, self.step - 20)):.3f}", refresh=False)
                 bar.update(size)
                 self.stop_if_told()
-        self.speed = (self.step - first) * size / (time.perf_counter() - self.started)
+        self.speed = (self.step - first) * size / (time.perf_counter() - start)
 
     def update(self, x: Tensor, labels: Tensor) -> Tensor:
         """One step on a batch, float32 (N, 3, crop, crop), and its loss; dropout draws from what the seed and the place in the run give."""
@@ -292,7 +291,6 @@ class Training:
     def finish_epoch(self) -> None:
         """Test, log, rate, checkpoint."""
         top1, top5 = self.validate()
-        self.merge_broken()
         losses = self._mean_losses().double()
         entry = {
             "epoch": self.epoch + 1, "lr": self.optimizer.param_groups[0]["lr"], "loss": losses.mean().item(), "top1": top1, "top5": top5,
@@ -315,7 +313,7 @@ class Training:
         count = torch.zeros(3, dtype=torch.int64)
         chosen = torch.arange(len(self.held_out.paths))
         mine = (batch[self.rank * per_process :][:per_process] for batch in chosen.split(size))
-        for indices, squares in self.test_squares.batches(mine):
+        for indices, squares in self.sets[1].batches(mine):
             if len(indices):
                 found = hits(self.trained.probabilities(squares.to(self.devices[0])).cpu(), self.held_out.labels[indices])
                 count += torch.tensor([*found, len(indices)])
@@ -326,44 +324,41 @@ class Training:
             raise ValueError(f"{self.held_out.root}: no picture can be decoded")
         return count[0].item() / count[2].item(), count[1].item() / count[2].item()
 
-    speed = 0.0
-
     def stop_if_told(self) -> None:
         """Stop if a signal came, or if too many pictures are broken: all processes at the same step, after a checkpoint."""
-        sets = (self.squares, self.test_squares)
-        mine = torch.tensor([self.signals.caught, *(len(s.broken) - known for s, known in zip(sets, self.merged))])
+        mine = torch.tensor([self.signals.caught, *(len(s.broken) - known for s, known in zip(self.sets, self.merged))])
         told = [mine]
         if self.world > 1:
             told = [torch.empty_like(mine) for _ in range(self.world)]
             dist.all_gather(told, mine)
-        told = torch.stack(told)  # (processes, 3): signal, pictures found broken since the last merge
-        if (told[:, 1:] == 0).all() and not told[:, 0].any():
-            return
-        too_many = [known + new > MOST_BROKEN * len(s.paths) for s, known, new in zip(sets, self.merged, told[:, 1:].sum(0).tolist())]
-        if any(too_many) or told[:, 0].any():
+        caught, *broken = torch.stack(told).amax(0).tolist()
+        if any(broken):
             self.merge_broken()
-            if hasattr(self, "trained"):  # else it has not begun
-                self.save()
-        for s, over, what in zip(sets, too_many, (self.folder, self.held_out)):
-            if over:
-                names = some(s.paths[i] for i in sorted(s.broken))
-                raise Stopped(f"{len(s.broken)} of {len(s.paths)} pictures in {what.root} cannot be decoded, over {MOST_BROKEN:.0%}: mend or remove {names}")
-        if told[:, 0].any():
-            which = told[:, 0].max().item()
-            where = f"in epoch {self.epoch + 1}, after step {self.step} of {self.steps}: --resume goes on there"
-            raise Stopped(f"stopped by {signal.Signals(which).name} {where}", 128 + which)
+        too_many = next((s for s in self.sets if len(s.broken) > MOST_BROKEN * len(s.paths)), None)
+        if not (caught or too_many):
+            return
+        if self.losses:
+            self.look(max(0, len(self.losses) - 20))  # what is not finite is not to be saved
+        if hasattr(self, "trained"):  # else it has not begun
+            self.save()
+        if too_many:
+            share = f"{len(too_many.broken)} of {len(too_many.paths)} pictures in {too_many.root} cannot be decoded, over {MOST_BROKEN:.0%}"
+            raise Stopped(f"{share}: mend or remove {some(too_many.paths[i] for i in sorted(too_many.broken))}")
+        where = f"in epoch {self.epoch + 1}, after step {self.step} of {self.steps}: --resume goes on there"
+        raise Stopped(f"stopped by {signal.Signals(caught).name} {where}", 128 + caught)
 
     def merge_broken(self) -> None:
         """Tell all processes of all broken pictures, and the user of those that are new."""
-        for n, (s, folder) in enumerate(((self.squares, self.folder), (self.test_squares, self.held_out))):
+        for n, s in enumerate(self.sets):
             if self.world > 1:
                 found: list = [None] * self.world
-                dist.all_gather_object(found, s.broken)
-                s.broken = {i: reason for one in found for i, reason in one.items()}
+                dist.all_gather_object(found, dict(s.broken))
+                for one in found:
+                    s.broken.update(one)  # in place: the threads write to it
             for i in sorted(set(s.broken) - self.named[n]) if self.rank == 0 else ():
-                tqdm.write(f"skipped: {folder.paths[i]} ({s.broken[i]})", file=sys.stderr)
+                tqdm.write(f"skipped: {s.paths[i]} ({s.broken[i]})", file=sys.stderr)
             self.named[n] = set(s.broken)
-            self.merged[n] = len(s.broken)
+            self.merged[n] = len(self.named[n])
 
     def save(self) -> None:
         """A checkpoint and the log. Every process takes part, the first one writes."""
@@ -380,7 +375,7 @@ class Training:
         pca = self.augment.pca
         return {
             "options": {name: getattr(self.options, name) for name in FIXED}, "classes": list(self.folder.classes),
-            "pictures": self.pictures, "names": self.names, "broken": [dict(self.squares.broken), dict(self.test_squares.broken)],
+            "pictures": self.pictures, "names": self.names, "broken": [dict(s.broken) for s in self.sets],
             "model": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(),
             "mean": self.trained.mean.cpu(), "std": self.trained.std.cpu(), "pca": [pca.eigenvectors.cpu(), pca.eigenvalues.cpu()],
             "epoch": self.epoch, "step": self.step, "losses": losses, "history": self.history,

@@ -106,7 +106,7 @@ def loader() -> None:
                 picture = v2.RandomResizedCrop((375, 500), scale=(0.3, 1.0))(photo)
                 F.to_pil_image(picture).save(Path(root) / name / f"{i}.jpg", quality=90)
         folder = image_folder(root)
-        squares = Squares(folder.paths, 256, workers=2, share=0.0)
+        squares = Squares(folder, 256, workers=2, share=0.0)
         pca = PCAColor.fit(batch for _, batch in squares.batches(torch.arange(64).split(64)))
         steps = [v2.Resize(256), v2.CenterCrop(256), v2.RandomCrop(224), v2.RandomHorizontalFlip(), v2.PILToTensor()]
         chain = v2.Compose([*steps, v2.ToDtype(torch.float32, scale=True), pca, v2.Normalize(mean, std)])

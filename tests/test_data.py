@@ -23,7 +23,7 @@ from torchvision.datasets import CIFAR10, ImageFolder
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
-from alexnet.data import Squares, cifar10, decode, image_folder, photo_patches, photos, square
+from alexnet.data import Folder, Squares, cifar10, decode, image_folder, photo_patches, photos, square
 
 CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
 
@@ -239,7 +239,7 @@ def test_pictures_that_are_broken(kind, tmp_path):
     path.symlink_to(tmp_path / "nowhere") if kind not in BROKEN_PICTURES else path.write_bytes(BROKEN_PICTURES[kind])
     whole = tmp_path / "whole.jpg"
     whole.write_bytes(whole_jpeg)
-    squares = Squares((str(whole), str(path), str(whole)), 24, workers=2)
+    squares = Squares(Folder(tmp_path, (), (str(whole), str(path), str(whole)), torch.zeros(3)), 24, workers=2)
     [(indices, batch)] = squares.batches([torch.tensor([2, 1, 0])])
     assert indices.tolist() == [2, 0] and batch.shape == (2, 3, 24, 24) and batch[0].equal(batch[1])
     assert list(squares.broken) == [1] and squares.broken[1]
@@ -251,7 +251,7 @@ def test_squares_are_those_of_transforms(data_folder):
     theirs = ImageFolder(str(data_folder / "train"), v2.Compose([v2.Resize(32), v2.CenterCrop(32), v2.PILToTensor()]))
     order = torch.randperm(len(folder.paths), generator=torch.Generator().manual_seed(0))
     for share in (0.0, 0.25):
-        squares = Squares(folder.paths, 32, workers=2, share=share)
+        squares = Squares(folder, 32, workers=2, share=share)
         for _ in range(2):  # the second time from memory, or decoded again
             found = list(squares.batches(order.split(48)))
             assert torch.cat([indices for indices, _ in found]).equal(order)

@@ -258,7 +258,7 @@ training.learn()
 training.merge_broken()
 mean = training._mean_losses()
 if training.rank == 0:
-    torch.save({"losses": mean, "broken": sorted(training.squares.broken)}, losses)
+    torch.save({"losses": mean, "broken": sorted(training.sets[0].broken)}, losses)
 dist.destroy_process_group()
 """
 
