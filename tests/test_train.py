@@ -563,3 +563,10 @@ def test_on_a_gpu(more, data_folder, tmp_path):
         run(data_folder, tmp_path / device, "--epochs", "1", "--lr", "1e-4", "--dropout", "0", *more, "--device", device)
         found[device] = log(tmp_path / device)[0]["loss"]
     assert found["cuda:0"] == pytest.approx(found["cpu"], rel=0.03 if "bf16" in more else 1e-4)
+
+
+def test_the_rate_falls_when_the_error_stands_still(data_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("alexnet.train.PATIENCE", 0)
+    monkeypatch.setattr(Training, "validate", lambda self: (0.25, 0.5))
+    run(data_folder, tmp_path / "run", "--epochs", "3")
+    assert [entry["lr"] for entry in log(tmp_path / "run")] == pytest.approx([0.01, 0.01, 0.001])
