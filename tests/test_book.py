@@ -158,7 +158,7 @@ def go(explorer, stops, move, look):
 
 
 @pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])
-@pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.parametrize("name", [name for name in NOTEBOOKS if name != "book/claims"])  # a table
 def test_every_stop_shows_another_picture(browser, host, name, device):
     with Visit(browser, f"{host}/{name}.html", **device) as visit:
         explorers = visit.page.locator("figure.explore")
