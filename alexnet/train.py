@@ -184,10 +184,10 @@ class Training:
         self.epoch, self.step, self.losses, self.history = 0, 0, [], []  # epochs done; steps of this one, and their losses
         self.speed = 0.0  # images per second
         if state:
-            for s, broken in zip(self.sets, state["broken"]):
-                s.broken.update(broken)
-        self.named = [set(s.broken) for s in self.sets]  # broken pictures, to train on and to test on, that the user knows of
-        self.merged = list(map(len, self.named))  # and how many all processes know of
+            for s, broken in zip(self.sets, state["broken"]):  # decoded again: what was mended is not broken any more
+                for _ in s.batches([torch.tensor(list(broken), dtype=torch.int64)]):
+                    pass
+        self.named = [set(s.broken) for s in self.sets]  # broken pictures, to train on and to test on, that all processes know of
         self._build(state)
         if state:
             self.net.load_state_dict(state["model"])
@@ -294,7 +294,7 @@ class Training:
         losses = self._mean_losses().double()
         entry = {
             "epoch": self.epoch + 1, "lr": self.optimizer.param_groups[0]["lr"], "loss": losses.mean().item(), "top1": top1, "top5": top5,
-            "skipped": sum(self.merged), "images_per_second": round(self.speed, 1),
+            "skipped": sum(map(len, self.named)), "images_per_second": round(self.speed, 1),
         }  # fmt: skip
         self.schedule.step(1 - top1)
         self.history.append(entry)
@@ -326,7 +326,7 @@ class Training:
 
     def stop_if_told(self) -> None:
         """Stop if a signal came, or if too many pictures are broken: all processes at the same step, after a checkpoint."""
-        mine = torch.tensor([self.signals.caught, *(len(s.broken) - known for s, known in zip(self.sets, self.merged))])
+        mine = torch.tensor([self.signals.caught, *(len(s.broken) - len(known) for s, known in zip(self.sets, self.named))])
         told = [mine]
         if self.world > 1:
             told = [torch.empty_like(mine) for _ in range(self.world)]
@@ -358,7 +358,6 @@ class Training:
             for i in sorted(set(s.broken) - self.named[n]) if self.rank == 0 else ():
                 tqdm.write(f"skipped: {s.paths[i]} ({s.broken[i]})", file=sys.stderr)
             self.named[n] = set(s.broken)
-            self.merged[n] = len(self.named[n])
 
     def save(self) -> None:
         """A checkpoint and the log. Every process takes part, the first one writes."""

@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2.functional import to_pil_image
 
-from alexnet import checkpoint
 from alexnet.data import photos
 
 # Pictures
