@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 NOTEBOOKS := $(wildcard book/*.ipynb)
-PAGES := _config.yml _toc.yml $(NOTEBOOKS) $(wildcard book/*.md book/*.bib book/_static/* book/_templates/*)
+PAGES := _config.yml _toc.yml $(NOTEBOOKS) $(wildcard book/*.md book/*.bib book/_ext/*.py book/_static/* book/_templates/*)
 FIRST_PAGE := _build/html/index.html
 
 .PHONY: book test execute bench lab clean
@@ -21,8 +21,10 @@ $(FIRST_PAGE): $(VENV)/book.stamp $(PAGES)
 	$(BIN)/jupyter-book build . -W -n --keep-going --quiet || { rm -rf _build; exit 1; }
 	@touch $@
 
+# Two files at a time, each from its first test to its last: a notebook's cells share a kernel, the browser tests one build.
+# With a thread each they do not wait for one another; without `-n 2` the tests are the same, one after the other.
 test: $(VENV)/full.stamp
-	$(BIN)/python -m pytest --nbval
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval -n 2 --dist loadfile
 
 execute: $(VENV)/full.stamp
 	$(BIN)/python book/execute.py $(NOTEBOOKS)

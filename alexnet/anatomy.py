@@ -15,6 +15,8 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from alexnet.lrn import MapNorm
+
 
 @dataclass(frozen=True)
 class Row:
@@ -188,6 +190,8 @@ def _field(module: nn.Module, x: Tensor, output: Tensor) -> Field:
         window = (_larger(module.kernel_size) - 1) * dilation + 1
         padding = (window - 1) // 2 if module.padding == "same" else _larger(module.padding)
         return x.field.behind(window, _larger(module.stride), padding)
+    if isinstance(module, MapNorm):
+        return x.field.behind(module.size, 1, module.size // 2)
     return x.field if output.shape == x.shape else output.field
 
 

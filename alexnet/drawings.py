@@ -183,6 +183,38 @@ def ratios(rows: Mapping[str, tuple[int, int]], unit: str) -> str:
     return svg(360, 40 + 46 * len(rows), label, "".join(body))
 
 
+def cones(layers: int, most: int = 5) -> str:
+    """What one output sees of a row of pixels: through so many layers of three, and through one layer as wide.
+
+    Args:
+        layers: how many, 1 to ``most``.
+        most: what the drawing has room for.
+    """
+    pixels, unit, rise, bottom = 2 * most + 1, 13, 24, 24 * most + 6
+    wide = 2 * layers + 1
+    ways = {
+        f"{layers} × 3×3": (FIRST, [(level, 1 + 2 * (layers - level)) for level in range(layers, -1, -1)], 20),
+        f"one {wide}×{wide}": (SECOND, [(layers, 1), (0, wide)], 197),
+    }
+    body = []
+    for name, (colour, seen, left) in ways.items():
+        middle, above = left + pixels * unit / 2, []
+        for level, count in seen:  # from the output down
+            y = bottom - level * rise
+            places = [middle + unit * (i - (count - 1) / 2) for i in range(count)]
+            reach = (count - len(above)) / 2 * unit  # to either side of what is above
+            body += [_line(x0, y0, x, y, "currentColor", 0.5) for x0, y0 in above for x in places if abs(x - x0) <= reach]
+            above = [(x, y + 12) for x in places]
+            row = [left + unit * (i + 0.5) for i in range(pixels)] if level == 0 else places
+            body += [
+                f'<rect x="{x - 5.5:.1f}" y="{y}" width="11" height="12" rx="2" fill="{colour if x in places else "currentColor"}" '
+                f'fill-opacity="{1 if x in places else 0.15}"/>'
+                for x in row
+            ]
+        body.append(f'<text x="{middle:.0f}" y="{bottom + 28}" text-anchor="middle" font-weight="bold">{name}</text>')
+    return svg(360, bottom + 36, f"One output sees {wide} pixels in a row, through {layers} layers of three or one of {wide}", "".join(body))
+
+
 def shares(rows: Mapping[str, Mapping[str, int]], colours: Sequence[str]) -> str:
     """One bar a row, cut into its parts; a part wide enough carries its share in per cent.
 
@@ -288,6 +320,33 @@ def before_and_after(before: Sequence[float], after: Sequence[float], top: float
             )
     body.append(f'<text x="190" y="{height + 26}" text-anchor="middle">{label}</text>')
     return svg(360, height + 32, f"{label}, before and after: " + ", ".join(f"{a:.2f} to {b:.2f}" for a, b in zip(before, after)), "".join(body))
+
+
+def answers(linear: Sequence[float], after: Sequence[float], top: float) -> str:
+    """What the maps of a layer answer at one place: grey bars, up and down, and below them, in blue, what comes out.
+
+    Args:
+        linear: the outputs of the convolution.
+        after: what is left of each, zero or more, with its number above the bar.
+        top: the value at the upper edge of the blue bars; what is larger stops there.
+    """
+    unit, high, low = 326 / len(linear), max(*linear, 0), min(*linear, 0)
+    zero = 20 + 90 * high / (high - low)  # the line that the grey bars stand on and hang from
+    body = [f'<line x1="28" y1="{y:.0f}" x2="356" y2="{y:.0f}" stroke="currentColor"/>' for y in (zero, 226)]
+    for value, y in ((high, 20), (low, 110), (top, 146), (0, 226)):
+        body.append(f'<text x="25" y="{y + 4}" text-anchor="end" font-size="10">{value:g}</text>')
+    body += ['<text x="30" y="12">linear output of each map</text>', '<text x="30" y="134">what comes out</text>']
+    for i, (value, left) in enumerate(zip(linear, after, strict=True)):
+        x, tall, rest = 30 + i * unit, 90 * abs(value) / (high - low), 80 * min(left / top, 1)
+        body.append(
+            f'<rect x="{x:.1f}" y="{zero - tall * (value > 0):.1f}" width="{0.8 * unit:.1f}" height="{tall:.1f}" fill="{BOTH}" fill-opacity="0.6"/>'
+            f'<rect x="{x:.1f}" y="{226 - rest:.1f}" width="{0.8 * unit:.1f}" height="{rest:.1f}" fill="{FIRST}"/>'
+            f'<text x="{x + 0.4 * unit:.1f}" y="238" text-anchor="middle" font-size="9">{i}</text>'
+        )
+        if left:
+            body.append(f'<text x="{x + 0.4 * unit:.1f}" y="{222 - rest:.1f}" text-anchor="middle" font-size="9" font-weight="bold">{left:.0f}</text>')
+    label = "what each map puts out, and what is left of it: " + ", ".join(f"{a:.0f} to {b:.1f}" for a, b in zip(linear, after))
+    return svg(360, 242, label, "".join(body))
 
 
 def pooled(values: np.ndarray, result: np.ndarray, window: int, stride: int) -> str:

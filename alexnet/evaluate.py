@@ -1,8 +1,9 @@
 """Top-1 and top-5 accuracy of a trained net: ``python -m alexnet.evaluate --weights FILE --data DIR``.
 
 DIR is a folder with a folder of pictures for each class. The weights are a checkpoint of ``alexnet.train``, the
-``model.safetensors`` that it ends with, or ``torchvision``: those of torchvision's AlexNet, which it downloads. The last
-line is JSON, shares from 0 to 1.
+``model.safetensors`` that it ends with; ``small``, the book's own net, which knows CIFAR-10; or ``torchvision``: those of
+torchvision's AlexNet, which it downloads. The last line is JSON, shares from 0 to 1. With ``--image FILE`` instead of a
+folder: what the net takes the picture for.
 """
 
 import argparse
@@ -21,9 +22,11 @@ from tqdm import tqdm
 
 from alexnet import checkpoint
 from alexnet.augment import ten_crop
-from alexnet.data import Folder, Squares, image_folder
+from alexnet.data import Folder, Squares, decode, image_folder, square
 from alexnet.model import AlexNet
 from alexnet.two_gpu import TwoGPUAlexNet
+
+SMALL = Path(__file__).parent.parent / "book" / "runs" / "small.safetensors"
 
 
 @dataclass
@@ -36,6 +39,14 @@ class Trained:
     crop: int  # side of what the net sees
     mean: Tensor  # subtracted: (3, crop, crop), or (3, 1, 1), of pixels from 0 to 1
     std: Tensor  # divided by: (3, 1, 1)
+
+    def standardise(self, views: Tensor) -> Tensor:
+        """What the net takes, float32 (N, 3, crop, crop), of views in uint8."""
+        return (views / 255 - self.mean) / self.std
+
+    def name_of(self, label: int) -> str:
+        """The class of that index, in words."""
+        return (self.classes or torchvision.models.AlexNet_Weights.IMAGENET1K_V1.meta["categories"])[label]
 
     def to(self, device: torch.device | str) -> "Trained":
         """All of it on a device. A net in two columns stays where it is."""
@@ -53,7 +64,7 @@ class Trained:
             (N, classes), in evaluation mode whatever mode the net is in.
         """
         views = ten_crop(squares, self.crop) if ten else center_crop(squares, [self.crop, self.crop])[:, None]
-        x = (views.flatten(0, 1) / 255 - self.mean) / self.std  # (N · views, 3, crop, crop)
+        x = self.standardise(views.flatten(0, 1))  # (N · views, 3, crop, crop)
         training = self.model.training
         logits = self.model.eval()(x).float()
         self.model.train(training)
@@ -92,6 +103,21 @@ def evaluate(trained: Trained, folder: Folder, ten: bool = False, device: torch.
     return {"top1": found[0].item() / images, "top5": found[1].item() / images, "images": images, "skipped": len(squares.broken)}
 
 
+def top5(trained: Trained, path: str | Path, ten: bool = False) -> list[tuple[str, float]]:
+    """The five most probable classes of the picture in a file, or as many as there are, and their probabilities.
+
+    Raises:
+        OSError: if the file cannot be read as a picture.
+    """
+    try:
+        image = square(decode(path), trained.resize)
+    except OSError as problem:
+        raise OSError(f"{path} cannot be read as a picture ({problem.strerror or problem}): name a JPEG or PNG file") from problem
+    probabilities = trained.probabilities(image[None].to(trained.mean.device), ten)[0].cpu()
+    best = probabilities.topk(min(5, len(probabilities)))
+    return [(trained.name_of(i), value) for value, i in zip(best.values.tolist(), best.indices.tolist())]
+
+
 def _labels_of(trained: Trained, folder: Folder) -> Tensor:
     """The folder's labels, as the net numbers its classes: by name, or, where torchvision's names are words, by order."""
     if trained.classes == folder.classes or not trained.classes:
@@ -106,7 +132,7 @@ def _labels_of(trained: Trained, folder: Folder) -> Tensor:
 
 
 def load(weights: str | Path) -> Trained:
-    """A trained net: ``"torchvision"``, a checkpoint of alexnet.train, or its ``model.safetensors``.
+    """A trained net: ``"small"``, ``"torchvision"``, a checkpoint of alexnet.train, or its ``model.safetensors``.
 
     Raises:
         FileNotFoundError: if there is no such file, or torchvision cannot download.
@@ -114,9 +140,9 @@ def load(weights: str | Path) -> Trained:
     """
     if str(weights) == "torchvision":
         return _torchvision()
-    path = Path(weights)
+    path = SMALL if str(weights) == "small" else Path(weights)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is no file: name a checkpoint.pt or a model.safetensors of alexnet.train, or torchvision")
+        raise FileNotFoundError(f"{path} is no file: name a checkpoint.pt or a model.safetensors of alexnet.train, small, or torchvision")
     what = checkpoint.read_weights(path) if path.suffix.lower() == ".safetensors" else checkpoint.read(path)
     try:
         return _from_weights(*what) if isinstance(what, tuple) else _from_checkpoint(what)
@@ -168,8 +194,10 @@ def usable(device: str) -> torch.device:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m alexnet.evaluate", description=__doc__.splitlines()[0])
-    parser.add_argument("--weights", required=True, help="checkpoint.pt or model.safetensors of alexnet.train, or torchvision")
-    parser.add_argument("--data", required=True, type=Path, help="folder with a folder of pictures for each class")
+    parser.add_argument("--weights", default="small", help="checkpoint.pt or model.safetensors of alexnet.train, or torchvision (%(default)s)")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--data", type=Path, help="folder with a folder of pictures for each class")
+    what.add_argument("--image", type=Path, help="one picture: what is it?")
     parser.add_argument("--ten-crop", action="store_true", help="mean of the softmax over ten views, as in the paper")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="threads that decode (%(default)s)")
@@ -178,6 +206,10 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"--workers is 1 or more, not {options.workers}")
     try:
         usable(options.device)
+        if options.image:
+            for name, probability in top5(load(options.weights).to(options.device), options.image, options.ten_crop):
+                print(f"{probability:6.1%} {name}")
+            return
         trained, folder = load(options.weights), image_folder(options.data)
         if not trained.classes and len(folder.classes) != 1000:
             raise ValueError(f"{folder.root} has {len(folder.classes)} classes: torchvision's weights know ImageNet's 1000, in the order of their folders")

@@ -1,4 +1,5 @@
-"""Local response normalisation (paper, section 3.3): a map's activity, divided by that of its neighbours among the maps.
+"""Local response normalisation (paper, section 3.3): a map's activity, divided by that of its neighbours among the maps;
+and the normalisation within each map that the source of 2012 has besides.
 
 PyTorch's own moves the whole tensor through memory at every step. Here a block of images that fits in the cache goes through
 all steps before the next one does, and the gradient is written out. It is an operator of its own, which ``torch.compile``
@@ -58,6 +59,44 @@ class LocalResponseNorm(nn.LocalResponseNorm):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, groups={self.groups}"
+
+
+class MapNorm(nn.Module):
+    """The second normalisation of the source of 2012, which the paper does not mention: over the positions of one map.
+
+    y = x / (k + alpha / size² * sum of x² over the ``size`` × ``size`` positions of the same map around it) ** beta
+
+    The defaults are those of ``cnorm2`` in ``layers-145.cfg``; the constant is not in the file. At the border the window
+    is cut off, and alpha still divided by size²: what lies outside counts as zeros.
+
+    Args:
+        size: height and width of the window, odd.
+        alpha: weight of the mean square.
+        beta: exponent.
+        k: constant that keeps the divisor away from zero.
+
+    Shape: (N, C, H, W) floating point in, and the same out. Half precision is computed in float32.
+
+    Raises:
+        ValueError: for an even size, which has no position in the middle, or maps without a batch dimension.
+    """
+
+    def __init__(self, size: int = 5, alpha: float = 1e-3, beta: float = 0.75, k: float = 1.0) -> None:
+        super().__init__()
+        if size % 2 == 0:
+            raise ValueError(f"the window of MapNorm has a position in its middle, so that its size is odd, not {size}")
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != 4:
+            raise ValueError(f"MapNorm takes maps of shape (N, C, H, W), not {tuple(x.shape)}")
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        # Zeros outside, and the mean over size², theirs included
+        mean = nn.functional.avg_pool2d(wide.square(), self.size, stride=1, padding=self.size // 2)
+        return (wide * _power(self.k + self.alpha * mean, self.beta)).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
 
 
 def _formula(x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:

@@ -15,7 +15,7 @@ from itertools import count
 
 from torch import Tensor, nn
 
-from alexnet.lrn import LocalResponseNorm
+from alexnet.lrn import LocalResponseNorm, MapNorm
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 
@@ -37,17 +37,23 @@ class Variant:
     pool: tuple[int, int] = (3, 2)  # window and stride: they overlap (section 3.4)
     hidden: int = 4096  # units of fc6 and of fc7
     activation: str = "relu"
-    lrn: bool = True
+    act_last: tuple[int, ...] = ()  # convolutions whose activation comes after their normalisation and their pooling
+    lrn: bool = True  # False: no normalisation of either kind
     lrn_alpha: float = 5e-4  # the paper's 1e-4: see LocalResponseNorm
+    within_map: bool = False  # a second normalisation after that of conv2: see MapNorm
     dropout: float = 0.5  # probability of a zero
     init: str = "paper"  # or "he", or "torch": PyTorch's defaults
+    middle_std: float = 0.01  # of the weights of conv3 to conv5, where ``init`` is "paper"
     torchvision: bool = False  # torchvision's key names, adaptive pooling, and dropout before fc6 and fc7, not after
 
 
 PAPER = Variant()
 VARIANTS = {
-    # The net of the paper, run 145 of its source: two columns.
+    # The net as the paper describes it: two columns.
     "paper": PAPER,
+    # The net that was trained, as the files of run 145 describe it. conv5 is pooled before its ReLU as well, which
+    # changes nothing: the largest value stays the largest.
+    "original-code": replace(PAPER, act_last=(1, 5), lrn_alpha=1e-4, within_map=True, middle_std=0.03),
     # All maps connected, no normalisation: the usual re-implementation.
     "single-column": replace(PAPER, groups=(1,) * 5, padding=(2, 2), lrn=False, init="torch"),
     # Section 3.2: half the kernels, but for the last convolution, so that the parameters stay about as many.
@@ -123,7 +129,7 @@ def check(images: Tensor, variant: str, config: Variant, sizes: range) -> None:
 
 
 def _features(config: Variant) -> Iterator[tuple[str, nn.Module]]:
-    """conv1 to pool5 with their names, in the paper's order: convolution, activation, normalisation, pooling."""
+    """conv1 to conv5 with their names and what follows each, in the paper's order: activation, normalisation, pooling."""
     activation = _choose("activation", config.activation, ACTIVATIONS)
     columns = max(config.groups)
     channels = 3
@@ -137,11 +143,16 @@ def _features(config: Variant) -> Iterator[tuple[str, nn.Module]]:
             channels, width, kernel, stride=config.stride if n == 1 else 1,
             padding=before if before == after else 0, groups=groups,
         )  # fmt: skip
-        yield f"act{n}", activation()
+        if n not in config.act_last:
+            yield f"act{n}", activation()
         if config.lrn and n in (1, 2):
             yield f"norm{n}", LocalResponseNorm(alpha=config.lrn_alpha, groups=columns)
+        if config.lrn and config.within_map and n == 2:
+            yield f"mapnorm{n}", MapNorm()
         if n in (1, 2, 5):
             yield f"pool{n}", nn.MaxPool2d(*config.pool)
+        if n in config.act_last:
+            yield f"act{n}", activation()
         channels = width
 
 
@@ -160,10 +171,11 @@ def _classifier(config: Variant, inputs: int, num_classes: int) -> Iterator[tupl
 
 
 def _init_paper(model: AlexNet) -> None:
-    """Section 5: weights from N(0, 0.01); biases 1 in conv2, conv4, conv5, fc6 and fc7, 0 elsewhere."""
+    """Section 5: weights from N(0, 0.01); biases 1 in conv2, conv4, conv5, fc6 and fc7, 0 elsewhere. The code has 0.03 in
+    conv3 to conv5 (``layers-145.cfg``)."""
     layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]  # conv1 to fc8, in order
     for n, layer in enumerate(layers, start=1):
-        nn.init.normal_(layer.weight, std=0.01)
+        nn.init.normal_(layer.weight, std=model.config.middle_std if n in (3, 4, 5) else 0.01)
         nn.init.constant_(layer.bias, 1.0 if n in (2, 4, 5, 6, 7) else 0.0)
 
 

@@ -38,12 +38,11 @@ from alexnet.evaluate import Trained, hits, usable
 from alexnet.model import VARIANTS, AlexNet, check
 from alexnet.two_gpu import TwoGPUAlexNet
 
-PATIENCE = 5  # epochs without progress before the rate falls; the paper has no figure
 SAMPLE = 5_000  # pictures that the mean and the colours are taken from
 MOST_BROKEN = 0.01  # share of the pictures that may be broken, of those to train on and of those to test on
 MOST_PIXELS = 4096  # a side
 # What a run that is resumed keeps: with other values its weights would not be what they are
-FIXED = ("variant", "two_gpu", "batch_size", "lr", "dropout", "resize", "crop", "amp", "seed")
+FIXED = ("variant", "two_gpu", "batch_size", "lr", "patience", "dropout", "resize", "crop", "amp", "seed")
 
 
 class PaperSGD(torch.optim.Optimizer):
@@ -103,6 +102,7 @@ class Options:
     epochs: int = 90
     batch_size: int = 128
     lr: float = 0.01
+    patience: int = 5  # the paper has no figure
     dropout: float | None = None
     resize: int | None = None
     crop: int | None = None
@@ -117,6 +117,8 @@ class Options:
         for name in ("epochs", "batch_size", "lr", "workers"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"--{name.replace('_', '-')} is above zero, not {getattr(self, name)}")
+        if self.patience < 0:
+            raise ValueError(f"--patience is 0 or more, not {self.patience}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"--seed is 0 or more and below 2^32, not {self.seed}")
         if self.dropout is not None and not 0 <= self.dropout < 1:
@@ -214,7 +216,7 @@ class Training:
         weights, biases = ([p for p in self.net.parameters() if (p.ndim > 1) == many] for many in (True, False))
         self.optimizer = PaperSGD([{"params": weights}, {"params": biases, "weight_decay": 0.0}], lr=options.lr)
         # "Three times prior to termination" (section 5)
-        self.schedule = ReduceLROnPlateau(self.optimizer, factor=0.1, patience=PATIENCE, min_lr=options.lr / 1000)
+        self.schedule = ReduceLROnPlateau(self.optimizer, factor=0.1, patience=options.patience, min_lr=options.lr / 1000)
         self.model = torch.compile(self.net) if options.compile else self.net
         if self.world > 1:
             self.model = DistributedDataParallel(self.model)
@@ -370,10 +372,13 @@ class Training:
         if self.world > 1:
             dist.barrier()  # or a process that ends would take this one with it
 
+    def _fixed(self) -> dict:
+        return {name: getattr(self.options, name) for name in FIXED}
+
     def _state(self, losses: Tensor) -> dict:
         pca = self.augment.pca
         return {
-            "options": {name: getattr(self.options, name) for name in FIXED}, "classes": list(self.folder.classes),
+            "options": self._fixed(), "classes": list(self.folder.classes),
             "pictures": self.pictures, "names": self.names, "broken": [dict(s.broken) for s in self.sets],
             "model": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(),
             "mean": self.trained.mean.cpu(), "std": self.trained.std.cpu(), "pca": [pca.eigenvectors.cpu(), pca.eigenvalues.cpu()],
@@ -387,6 +392,7 @@ class Training:
             tensors = {name: tensor.cpu() for name, tensor in net.state_dict().items()}
             tensors |= {"mean": self.trained.mean.cpu(), "std": self.trained.std.cpu()}
             card = {"variant": self.options.variant, "classes": list(self.folder.classes), "resize": self.options.resize, "crop": self.options.crop}
+            card |= {"options": self._fixed(), "pictures": self.pictures, "log": self.history}
             checkpoint.write_weights(self.options.out / "model.safetensors", tensors, card)
 
     def _draws(self) -> tuple[Tensor, ...]:
@@ -574,6 +580,7 @@ def _parser() -> argparse.ArgumentParser:
     add("epochs", int, "passes over the pictures (%(default)s)")
     add("batch-size", int, "pictures a step, over all processes (%(default)s)")
     add("lr", float, "learning rate to begin with (%(default)s)")
+    add("patience", int, "epochs without progress before the rate falls (%(default)s)")
     add("dropout", float, "probability of a zero in fc6 and fc7 (the variant's)")
     add("resize", int, "side of the square that is cut out of a picture (8/7 of the crop: 256 for 224)")
     add("crop", int, "side of the window that the net sees (the variant's)")

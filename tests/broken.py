@@ -115,6 +115,7 @@ WRONG = {  # what is done to a copy of a good data set, the options, and what is
     "not a rate": (None, ["--lr", "nan"], r"--lr is above zero, not nan"),
     "all dropped": (None, ["--dropout", "1"], r"--dropout is 0 or more and below 1, not 1"),
     "no threads": (None, ["--workers", "0"], r"--workers is above zero, not 0"),
+    "less than no patience": (None, ["--patience", "-1"], r"--patience is 0 or more, not -1"),
     "a seed too large": (None, ["--seed", "9" * 20], r"--seed is 0 or more and below 2\^32, not 9"),
     "a seed below zero": (None, ["--seed", "-1"], r"--seed is 0 or more and below 2\^32, not -1"),
     "a crop that does not fit": (None, ["--resize", "30"], r"--resize 30 has no room for --crop 32"),

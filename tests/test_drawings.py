@@ -17,10 +17,12 @@ DRAWINGS = [
     drawings.field(PHOTO, (-2, 4), 11, "a square"),
     drawings.windows(224, 55, 11, 4),
     drawings.ratios({"weights": (200, 100), "work": (10, 100)}, "conv2"),
+    drawings.cones(3),
     drawings.shares({"weights": {"a": 1, "b": 3}}, [drawings.FIRST, drawings.SECOND]),
     drawings.levels({"layer 1": 1e-4, "layer 2": 0.0, "layer 3": 1e9}, -6, 2, "gradient"),
     drawings.against({"all": 40.7, "half": 42.0, "more": 39.1}, "half", "all", "error (%)"),
     drawings.before_and_after([0.0, 30, 99], [0.0, 15, 20], 90, "output"),
+    drawings.answers([-30, 0, 90], [0.0, 0.5, 40.0], 30),
     drawings.pooled(np.eye(8), np.eye(3), 3, 2),
     drawings.units([0.0, 1, 4, 9], [True, True, False, True], 4, "units"),
     drawings.descent(np.zeros((5, 5)), np.array([[0.5, 0.5], [2.0, -1]]), (0.2, 0.2), "a walk"),
@@ -48,6 +50,16 @@ def test_lines_lead_to_the_chosen_layer_from_what_it_reads():
     assert thick_lines("conv1", []) == 2  # both columns read the image
     assert thick_lines("conv2", []) == 2 and thick_lines("conv2", ["conv2"]) == 4
     assert thick_lines("fc3", ["fc3"]) == 2
+
+
+@pytest.mark.parametrize("layers", [1, 3, 5])
+def test_what_an_output_sees_through_layers_of_three_and_through_one(layers):
+    """On the way down the blue squares are 1, 3, 5, ...; the orange ones are the output and all its pixels. A line a weight."""
+    drawing = drawings.cones(layers)
+    assert drawing.count(f'fill="{drawings.FIRST}"') == (layers + 1) ** 2
+    assert drawing.count(f'fill="{drawings.SECOND}"') == 1 + 2 * layers + 1
+    assert drawing.count("<line") == 3 * layers**2 + 2 * layers + 1
+    assert drawing.count('fill-opacity="0.15"') == 2 * (11 - 2 * layers - 1)
 
 
 def test_the_last_window_over_the_edge_is_orange():
@@ -83,6 +95,13 @@ def test_levels_are_logarithmic_and_stop_at_the_edges():
 def test_before_and_after_are_on_one_scale():
     tall = numbers('height="([0-9.]+)" fill="#', drawings.before_and_after([30.0, 99], [15.0, 20], 90, "x"))
     assert tall == [50, 25, 150, pytest.approx(33.3)]
+
+
+def test_answers_hang_from_zero_or_stand_on_it():
+    drawing = drawings.answers([-45, 90], [0.0, 40], 80)
+    assert numbers('y="([0-9.]+)" width="130.4" height="30.0"', drawing) == [80]  # 90 units for 135, of which 90 are above zero
+    assert numbers('y="([0-9.]+)" width="130.4" height="60.0"', drawing) == [20]
+    assert numbers('height="([0-9.]+)" fill="#2673b3"/>', drawing) == [0, 40]  # half of the 80 units
 
 
 def test_a_dropped_unit_is_a_cross_and_a_kept_one_has_its_area():

@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from alexnet import LocalResponseNorm, experiments
-from alexnet.data import photo_patches
+from alexnet.anatomy import anatomy
+from alexnet.data import Pictures, photo_patches
 from alexnet.experiments import EXPERIMENTS, RUNS, Lab, Setting, best_rate, build, difference, epochs_to, fit, last, main, prepare, recorded, verdict
 
 
@@ -133,6 +134,72 @@ def test_an_initialisation_that_a_net_does_not_have():
         build(Setting(net="half-small", init="original"), 10)
 
 
+def replaced(change):
+    """The net with its parts replaced, and without."""
+    base = Setting(net="columns", change=change)
+    return build(base, 10, 24), build(replace(base, change="none"), 10, 24)
+
+
+def kernels(net):
+    return [(*m.weight.shape, m.groups) for m in net.modules() if isinstance(m, nn.Conv2d)]
+
+
+def test_two_of_three_see_what_one_of_five_saw():
+    net, before = replaced("stacked 3×3")
+    assert kernels(net) == [(32, 3, 3, 3, 1), (32, 16, 3, 3, 2), (64, 16, 3, 3, 2), (64, 32, 3, 3, 2), *kernels(before)[2:]]
+    assert isinstance(net.features.conv1[1], nn.ReLU) and isinstance(net.features.conv2[1], nn.ReLU)
+    seen = [{row.layer: (row.output, row.field, row.start) for row in anatomy(model, 24)} for model in (net, before)]
+    for layer in ("pool1", "pool2", "pool5"):
+        assert seen[0][f"features.{layer}"] == seen[1][f"features.{layer}"]
+
+
+def test_depthwise_separable():
+    net, before = replaced("depthwise separable")
+    assert kernels(net) == [*kernels(before)[:2], (64, 1, 3, 3, 64), (96, 64, 1, 1, 1), (96, 1, 3, 3, 96), (96, 96, 1, 1, 1), (96, 1, 3, 3, 96), (64, 96, 1, 1, 1)]
+
+
+def test_batch_normalisation_follows_each_convolution_and_there_is_no_other():
+    net, before = replaced("batch normalisation")
+    assert kernels(net) == kernels(before)
+    kinds = [type(m).__name__ for m in net.features.modules() if not list(m.children())]
+    assert kinds == ["ZeroPad2d", *["Conv2d", "BatchNorm2d", "ReLU", "Identity", "MaxPool2d"] * 2, *["Conv2d", "BatchNorm2d", "ReLU"] * 3, "MaxPool2d"]
+
+
+def test_the_mean_of_each_map_in_the_place_of_two_layers():
+    net, _ = replaced("global average pooling")
+    maps, images = [], torch.randn(2, 3, 24, 24)
+    net.features.act5.register_forward_hook(lambda module, inputs, output: maps.append(output))
+    logits = net(images)
+    layer = net.classifier[0]
+    assert torch.allclose(logits, maps[0].mean((2, 3)) @ layer.weight.T + layer.bias, atol=1e-5) and layer.weight.shape == (10, 64)
+
+
+def test_all_four_replaced():
+    net, _ = replaced("all four")
+    assert kernels(net)[0] == (32, 3, 3, 3, 1)  # the only one that reads the image
+    assert all(shape[2] == 1 or shape[4] == shape[0] for shape in kernels(net)[1:])  # 1×1, or depthwise
+    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert [norm.num_features for norm in norms] == [shape[0] for shape in kernels(net)]
+    assert not [m for m in net.modules() if isinstance(m, LocalResponseNorm | nn.Dropout)] and net(torch.randn(2, 3, 24, 24)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("change", experiments.REPLACEMENTS)
+def test_new_layers_are_initialised_as_the_others(change):
+    """He: the standard deviation is the square root of 2 over what one output reads. The seed tells the weights."""
+    net, again = replaced(change)[0], replaced(change)[0]
+    for layer in (m for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)):
+        std, few = (2 / layer.weight[0].numel()) ** 0.5, 5 * layer.weight.numel() ** -0.5
+        assert layer.weight.std().item() == pytest.approx(std, rel=few) and (layer.bias == 0).all()
+    assert all(a.equal(b) for a, b in zip(net.parameters(), again.parameters(), strict=True))
+
+
+def test_one_part_at_a_time():
+    asked = []
+    experiments.limits(type("Fake", (), {"seeds": range(2), "run": lambda self, setting: asked.append(setting)})())
+    assert [(s.change, s.seed) for s in asked] == [(change, seed) for seed in (0, 1) for change in ("none", *experiments.REPLACEMENTS)]
+    assert all(replace(s, change="none", seed=0) == experiments.COLUMNS for s in asked)
+
+
 def test_the_two_alphas():
     paper, code = (next(m for m in build(Setting(norm=norm), 10) if isinstance(m, LocalResponseNorm)) for norm in ("paper's alpha", "code's alpha"))
     assert paper.alpha / paper.size == 1e-4 and code.alpha == 1e-4
@@ -149,7 +216,7 @@ def test_prepare(patches):
 
 def one(setting, patches):
     with tqdm(disable=True) as bar:
-        return fit(replace(setting, batch=32), prepare(patches, setting.scale), 8, bar)
+        return fit(replace(setting, batch=32), prepare(patches, setting.scale), 8, bar)[1]
 
 
 def test_a_run_is_its_seed(patches):
@@ -191,6 +258,34 @@ def test_augmentations_of_bytes(patches):
         assert found.equal(middle) == (kind == "none")
 
 
+@pytest.mark.parametrize("kind", ["crop", "colour"])
+def test_images_in_a_row_share_a_window(kind):
+    images = torch.randint(256, (1, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).repeat(70, 1, 1, 1)
+    torch.manual_seed(0)
+    found = experiments.augmentation_of(kind, images, share=32)[0](images)
+    looks = (found - found.mean((2, 3), keepdim=True)).round(decimals=3).flatten(1)  # the colour aside
+    assert [len(part.unique(dim=0)) for part in looks.split(32)] == [1, 1, 1] and len(looks.unique(dim=0)) == 3
+    alone = experiments.augmentation_of(kind, images)[0](images).round(decimals=3).flatten(1)
+    assert len(alone.unique(dim=0)) > 40  # some of 70 draws out of 162 are equal
+
+
+def test_raw_windows_are_pixels_minus_the_mean_colour():
+    images = torch.randint(256, (300, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    augment, plain = experiments.augmentation_of("crop", images, raw=True)
+    middle = images[:, :, 4:28, 4:28].float()
+    torch.testing.assert_close(plain(images), middle - images.float().mean((0, 2, 3), keepdim=True), atol=1e-3, rtol=0)
+    assert augment(images).std().item() == pytest.approx(middle.std().item(), rel=0.02)
+    raw, standardised = (prepare(Pictures("x", ("a",), images, images[:, 0, 0, 0], images, images[:, 0, 0, 0]), s) for s in ("raw bytes", "bytes"))
+    assert all(a.equal(b) for a, b in zip(raw, standardised))
+
+
+@pytest.mark.parametrize("change", experiments.CHANGES)
+def test_changes_of_the_columns(change):
+    """Each is a net that runs, and all but one differ from the base."""
+    net, base = (build(Setting(net="columns", change=name), 10, 24) for name in (change, "none"))
+    assert net(torch.zeros(2, 3, 24, 24)).shape == (2, 10) and (str(net) != str(base)) == (change != "none")
+
+
 def test_what_a_run_on_bytes_tells(patches):
     curve = one(Setting(scale="bytes", augment="colour", schedule="linear", epochs=1), patches)
     assert 0 <= curve["ten_crop_error"] <= 1 and curve["augment_share"] > 0
@@ -216,6 +311,9 @@ def test_the_rate_falls_to_zero(patches, monkeypatch):
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self: rates.append(self.param_groups[1]["lr"]))
     one(Setting(epochs=2, rate=0.8, schedule="linear"), patches)  # four steps an epoch
     assert rates == pytest.approx([0.8 * (1 - n / 8) for n in range(8)])
+    rates.clear()
+    one(Setting(epochs=1, rate=0.8, bias_rate=2.0, schedule="linear"), patches)
+    assert rates == pytest.approx([1.6 * (1 - n / 4) for n in range(4)])  # the second group is that of the biases
 
 
 def test_decay_is_of_the_weights_only(patches, monkeypatch):

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -6,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from alexnet import LocalResponseNorm
+from alexnet.lrn import MapNorm
 
 
 def test_the_papers_defaults():
@@ -127,3 +129,59 @@ def test_lrn_says_what_is_wrong():
         LocalResponseNorm(groups=4)(torch.zeros(1, 6, 2, 2))
     with pytest.raises(ValueError, match=r"three dimensions or more, not \(6, 2\)"):
         LocalResponseNorm()(torch.zeros(6, 2))
+
+
+# Within a map
+
+
+def within_map_by_hand(x, size, alpha, beta, k):
+    """Loops over images, maps and positions. x: (N, C, H, W), in NumPy."""
+    y = np.empty_like(x)
+    half = size // 2
+    for n, c, i, j in np.ndindex(*x.shape):
+        window = x[n, c, max(i - half, 0) : i + half + 1, max(j - half, 0) : j + half + 1]  # the part inside the map
+        y[n, c, i, j] = x[n, c, i, j] / (k + alpha / size**2 * (window**2).sum()) ** beta
+    return y
+
+
+MAPS = st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(1, 8), st.integers(1, 8))
+WITHIN = SETTINGS | {"size": st.sampled_from([1, 3, 5, 7])}
+
+
+def test_the_defaults_of_cnorm2():
+    """layers-145.cfg and layer-params-145.cfg: 5×5, scale 0.001, power 0.75."""
+    norm = MapNorm()
+    assert (norm.size, norm.alpha, norm.beta, norm.k) == (5, 0.001, 0.75, 1.0)
+
+
+@given(shape=MAPS, **WITHIN)
+@settings(deadline=None, max_examples=40)
+def test_map_norm_is_the_formula(shape, **setting):
+    torch.manual_seed(0)
+    x = torch.randn(shape, dtype=torch.float64) * 20
+    expected = torch.from_numpy(within_map_by_hand(x.numpy(), **setting))
+    torch.testing.assert_close(MapNorm(**setting)(x), expected)
+    torch.testing.assert_close(MapNorm(**setting)(x.to(memory_format=torch.channels_last)), expected)
+
+
+@given(shape=MAPS, **WITHIN)
+@settings(deadline=None, max_examples=10)
+def test_map_norm_gradcheck(shape, **setting):
+    torch.manual_seed(0)
+    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(MapNorm(**setting), (x,))
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_map_norm_in_half_precision(half):
+    x = (torch.randn(2, 4, 6, 6) * 1000).to(half)  # whose squares float16 does not hold
+    y = MapNorm()(x)
+    assert y.dtype == half and y.isfinite().all()
+    torch.testing.assert_close(y.float(), MapNorm()(x.float()), rtol=1e-2, atol=1e-2)
+
+
+def test_map_norm_says_what_is_wrong():
+    with pytest.raises(ValueError, match="so that its size is odd, not 4"):
+        MapNorm(4)
+    with pytest.raises(ValueError, match=r"shape \(N, C, H, W\), not \(3, 5, 5\)"):
+        MapNorm()(torch.zeros(3, 5, 5))

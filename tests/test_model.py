@@ -6,9 +6,12 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from alexnet import VARIANTS, AlexNet, LocalResponseNorm
+from alexnet import VARIANTS, AlexNet, LocalResponseNorm, TwoGPUAlexNet
+from alexnet.anatomy import anatomy
+from alexnet.lrn import MapNorm
 
 PARAMETERS = {"paper": 60_965_224, "single-column": 62_378_344, "one-gpu": 59_798_312, "torchvision": 61_100_840}
+PARAMETERS["original-code"] = PARAMETERS["paper"]
 
 
 def on_meta(*args, **kwargs) -> AlexNet:
@@ -59,6 +62,14 @@ def test_paper_is_initialised_as_in_section_5():
         assert layer.weight.mean().abs() < 5 * 0.01 / layer.weight.numel() ** 0.5
         assert layer.weight.std().item() == pytest.approx(0.01, rel=0.02)
         assert (layer.bias == (1 if n in (2, 4, 5, 6, 7) else 0)).all()
+
+
+def test_original_code_is_initialised_as_in_its_files():
+    """layers-145.cfg: N(0, 0.03) in conv3 to conv5; the biases are the paper's."""
+    torch.manual_seed(0)
+    layers = [m for m in AlexNet(variant="original-code", hidden=512).modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert [layer.weight.std().item() for layer in layers] == pytest.approx([0.01, 0.01, 0.03, 0.03, 0.03, 0.01, 0.01, 0.01], rel=0.02)
+    assert [layer.bias.unique().item() for layer in layers] == [0, 1, 0, 1, 1, 1, 1, 0]
 
 
 def test_torchvision_bit_for_bit():
@@ -126,6 +137,86 @@ def test_paper_equals_two_columns_written_out():
         assert (logits - leaky).abs().max() > 1e-4 * logits.abs().max()  # a leak would show
 
 
+def written_out_as_run_145(model, images):
+    """layers-145.cfg and layer-params-145.cfg, layer by layer, a column a GPU."""
+    f, c = model.features, model.classifier
+
+    def conv(name, inputs, **kwargs):
+        layer = getattr(f, name)
+        return [F.conv2d(x, w, b, **kwargs) for x, w, b in zip(inputs, layer.weight.chunk(2), layer.bias.chunk(2))]
+
+    def within(maps):
+        squares = F.pad(maps**2, (2, 2, 2, 2)).unfold(2, 5, 1).unfold(3, 5, 1).sum((-1, -2))
+        return maps / (1 + 0.001 / 25 * squares) ** 0.75
+
+    def relu(maps):
+        return [F.relu(m) for m in maps]
+
+    def norm(maps):
+        return [lrn_by_hand(m, alpha=0.0001 / 5) for m in maps]
+
+    def pool(maps):
+        return [F.max_pool2d(m, 3, 2) for m in maps]
+
+    image = F.pad(images, (0, 3, 0, 3))
+    maps = relu(pool(norm(conv("conv1", [image, image], stride=4))))
+    maps = pool([within(m) for m in norm(relu(conv("conv2", maps, padding=2)))])
+    maps = relu(conv("conv3", [torch.cat(maps, 1)] * 2, padding=1))
+    maps = relu(conv("conv4", maps, padding=1))
+    maps = relu(pool(conv("conv5", maps, padding=1)))
+    x = F.relu(F.linear(torch.cat(maps, 1).flatten(1), c.fc6.weight, c.fc6.bias))
+    return F.linear(F.relu(F.linear(x, c.fc7.weight, c.fc7.bias)), c.fc8.weight, c.fc8.bias)
+
+
+def test_original_code_equals_its_files_written_out():
+    torch.manual_seed(0)
+    model = AlexNet(10, "original-code", hidden=64).double().eval()
+    paper = AlexNet(10, "paper", hidden=64).double().eval()
+    paper.load_state_dict(model.state_dict())  # the names are the same
+    with torch.no_grad():
+        for net in (model, paper):
+            net.features.conv1.weight *= 100
+            net.features.conv2.weight *= 10  # so that the normalisation within maps bites too
+        images = torch.randn(1, 3, 224, 224, dtype=torch.float64) * 3
+        logits = model(images)
+        torch.testing.assert_close(logits, written_out_as_run_145(model, images), rtol=1e-9, atol=1e-9)
+        assert (logits - paper(images)).abs().max() > 1e-2 * logits.abs().max()  # any of the differences would show
+        torch.testing.assert_close(TwoGPUAlexNet.from_alexnet(model, ("cpu", "cpu"))(images), logits, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("switches", [{"act_last": ()}, {"within_map": False}, {"lrn_alpha": 5e-4}])
+def test_each_part_of_original_code_changes_what_comes_out(switches):
+    torch.manual_seed(0)
+    code, other = AlexNet(10, "original-code", hidden=64).eval(), AlexNet(10, "original-code", hidden=64, **switches).eval()
+    other.load_state_dict(code.state_dict())
+    with torch.no_grad():
+        for net in (code, other):
+            net.features.conv1.weight *= 100
+            net.features.conv2.weight *= 10
+        images = torch.randn(1, 3, 224, 224) * 3
+        assert (code(images) - other(images)).abs().max() > 1e-3 * code(images).abs().max()
+
+
+def test_anatomy_of_original_code():
+    """The layers of the paper and the second normalisation, with as many neurons, and fields that are larger behind it."""
+    code, paper = (anatomy(on_meta(variant=variant), 224) for variant in ("original-code", "paper"))
+    order = ["pad1", "conv1", "norm1", "pool1", "act1", "conv2", "act2", "norm2", "mapnorm2", "pool2"]
+    assert [row.layer.removeprefix("features.") for row in code][: len(order)] == order
+    of_paper = {row.layer: row for row in paper}
+    assert len(code) == len(paper) + 1 and code.total.neurons == paper.total.neurons
+    for row in code:  # a window of 5×5, eight pixels apart, sees 32 more
+        layer = row.layer.removeprefix("features.")
+        if layer in order[5:8] or layer in ("conv1", "norm1", "pool1"):
+            assert row.field == of_paper[row.layer].field
+        elif layer in ("pool2", "conv3", "conv4", "conv5"):
+            assert row.field == of_paper[row.layer].field + 32
+
+
+def test_no_normalisation_is_neither_kind():
+    """Run 148 of the logs."""
+    assert not [m for m in on_meta(variant="original-code", lrn=False).modules() if isinstance(m, LocalResponseNorm | MapNorm)]
+
+
 def test_small_learns_on_the_cpu():
     torch.manual_seed(0)
     model = AlexNet(4, "small", dropout=0.0)
@@ -181,7 +272,7 @@ def test_the_sizes_that_fit_are_those_that_run(variant, size):
 @pytest.mark.parametrize(
     "make, error, says",
     [
-        (lambda: AlexNet(variant="papper"), ValueError, "unknown variant 'papper': choose one of paper, single-column"),
+        (lambda: AlexNet(variant="papper"), ValueError, "unknown variant 'papper': choose one of paper, original-code"),
         (lambda: AlexNet(colour=1), TypeError, "unknown switch 'colour': choose among input_size"),
         (lambda: AlexNet(activation="gelu"), ValueError, "unknown activation 'gelu': choose one of relu, tanh, sigmoid"),
         (lambda: AlexNet(init="glorot"), ValueError, "unknown init 'glorot': choose one of paper, he, torch"),

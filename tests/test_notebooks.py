@@ -96,3 +96,25 @@ def test_sliders_have_five_stops_or_more(code):
     pages = [out.data["text/html"] for cell in code for out in cell.outputs if 'class="explore"' in str(out.get("data"))]
     stops = [int(last) + 1 for page in pages for last in re.findall(r'type="range".*?max="(\d+)"', data_of(page)["inputs"])]
     assert all(stop >= 5 for stop in stops)
+
+
+def sources():
+    """The text of the pages as it is written."""
+    for name in CHAPTERS:
+        if name in NOTEBOOKS:
+            yield from (cell.source for cell in nbformat.read(ROOT / f"{name}.ipynb", as_version=4).cells if cell.cell_type == "markdown")
+        else:
+            yield (ROOT / f"{name}.md").read_text()
+
+
+def test_every_reference_is_cited():
+    """That every citation has its reference, the build of the pages says."""
+    entries = set(re.findall(r"^@\w+\{(\w+),", (ROOT / "book" / "references.bib").read_text(), re.M))
+    cited = {key.strip() for text in sources() for keys in re.findall(r"\{cite[:\w]*\}`([^`]+)`", text) for key in keys.split(",")}
+    assert entries - cited == set()
+
+
+def test_every_word_of_the_glossary_is_linked_to_a_chapter():
+    words = re.findall(r"^(\S.*)\n((?:  .+\n)+)", (ROOT / "book" / "glossary.md").read_text(), re.M)
+    assert len(words) > 40
+    assert [word for word, text in words if not re.search(r"\[\]\((.+?)\.ipynb\)\s*$", text)] == []

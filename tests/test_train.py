@@ -563,7 +563,6 @@ def test_on_a_gpu(more, data_folder, tmp_path):
 
 
 def test_the_rate_falls_when_the_error_stands_still(data_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("alexnet.train.PATIENCE", 0)
     monkeypatch.setattr(Training, "validate", lambda self: (0.25, 0.5))
-    run(data_folder, tmp_path / "run", "--epochs", "3")
+    run(data_folder, tmp_path / "run", "--epochs", "3", "--patience", "0")
     assert [entry["lr"] for entry in log(tmp_path / "run")] == pytest.approx([0.01, 0.01, 0.001])

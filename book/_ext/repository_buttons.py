@@ -1,0 +1,13 @@
+"""The buttons that need a repository are left out while `repository_url` in _config.yml is empty: the theme stumbles over that."""
+
+
+def leave_out(app, config):
+    options = config.html_theme_options
+    if not options.get("repository_url"):
+        for name in ("use_repository_button", "launch_buttons"):
+            options.pop(name, None)
+
+
+def setup(app):
+    app.connect("config-inited", leave_out)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,56 @@
+"""The files around the book: what they name is there."""
+
+import os
+import re
+
+import pytest
+import yaml
+from test_notebooks import ROOT
+
+MAKEFILE = (ROOT / "Makefile").read_text()
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+def steps(path):
+    return [step for job in yaml.safe_load(path.read_text())["jobs"].values() for step in job["steps"]]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_what_a_workflow_runs_is_there(path):
+    workflow = yaml.safe_load(path.read_text())
+    assert workflow[True]  # `on`, as YAML reads it
+    for step in steps(path):
+        if "uses" in step:
+            assert re.fullmatch(r"actions/[a-z-]+@v\d+", step["uses"])
+        for script in re.findall(r"bash (\S+)", step.get("run", "")):
+            assert os.access(ROOT / script, os.X_OK)
+    named = [name for job in workflow["jobs"].values() for name in [job.get("needs")] if name]
+    assert set(named) <= set(workflow["jobs"])
+
+
+def test_the_workflows_check_build_and_publish():
+    commands = {command for path in WORKFLOWS for step in steps(path) for command in (step.get("run"), step.get("uses", "").split("@")[0])}
+    assert commands >= {"bash .ci/run", "make book", "actions/upload-pages-artifact", "actions/deploy-pages"}
+    published = [step["with"]["path"] for path in WORKFLOWS for step in steps(path) if "upload-pages" in step.get("uses", "")]
+    assert [f"{folder}/index.html" for folder in published] == re.findall(r"^FIRST_PAGE := (.*)", MAKEFILE, re.M)
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", ".ci/run", *(f".github/workflows/{path.name}" for path in WORKFLOWS)])
+def test_targets_and_files_that_are_named_are_there(name):
+    text = (ROOT / name).read_text()
+    targets = set(re.findall(r"(?:`|^ *|run: )make (\w+)", text, re.M))
+    assert targets <= set(re.findall(r"^(\w+):", MAKEFILE, re.M))
+    links = set(re.findall(r"\]\(([^):]+)\)", text))
+    assert [link for link in links if not (ROOT / link).exists()] == []
+    files = {path for path in re.findall(r"`([\w./-]+\.(?:md|yml|json|bib|txt|py))`", text) if "NAME" not in path}
+    assert [path for path in files if not (ROOT / path).exists()] == []
+
+
+def test_citation_cff_has_what_its_schema_asks_for():
+    """Version 1.2.0 of the Citation File Format."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= set(citation) and citation["cff-version"] == "1.2.0"
+    for work in [citation["preferred-citation"], *citation["references"]]:
+        assert {"type", "title", "authors"} <= set(work)
+    project = (ROOT / "pyproject.toml").read_text()
+    assert f'version = "{citation["version"]}"' in project and f'license = "{citation["license"]}"' in project
