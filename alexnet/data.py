@@ -130,9 +130,9 @@ def _patches(photo: Tensor, count: int, size: int, test: bool, generator: torch.
 def photo_exemplars(n: int, size: int = 96, seed: int = 0) -> Pictures:
     """Coloured patches of the photographs, to be told apart by the place that they are from.
 
-    After Dosovitskiy et al. (2014), as :func:`photo_patches`, with their many classes: 24 places of 64×64 pixels in each
+    After Dosovitskiy et al. (2014), as :func:`photo_patches`, with their many classes: 24 places of 80×80 pixels in each
     photograph, where there is something to see. A patch is such a place moved by up to 12 pixels, turned by up to 20°,
-    shown 1/1.4 to 1.4 times as large, with up to 30 % more or less contrast and 10 % more or less of each colour.
+    shown 1/1.4 to 1.4 times as large, with up to 30 % more or less contrast, and of each colour.
 
     Args:
         n: number of training patches, a multiple of 192, the number of places; there are a quarter as many test patches.
@@ -142,7 +142,7 @@ def photo_exemplars(n: int, size: int = 96, seed: int = 0) -> Pictures:
     Raises:
         ValueError: if ``n`` is not such a number.
     """
-    pictures, places, side = photos(), 24, 64
+    pictures, places, side = photos(), 24, 80
     classes = [f"{name} {i}" for name in pictures for i in range(places)]
     if n < 4 * len(classes) or n % (4 * len(classes)):
         raise ValueError(f"n is a multiple of {4 * len(classes)}, so that all {len(classes)} places have equally many, not {n}")
@@ -150,7 +150,7 @@ def photo_exemplars(n: int, size: int = 96, seed: int = 0) -> Pictures:
     share = n // len(classes)  # of a class, to train on
     images: tuple[list[Tensor], list[Tensor]] = [], []
     for photo in pictures.values():
-        corners = torch.cartesian_prod(*(torch.arange(16, length - side - 16, side) for length in photo.shape[1:]))  # (tiles, 2)
+        corners = torch.cartesian_prod(*(torch.arange(16, length - side - 16, 48) for length in photo.shape[1:]))  # (tiles, 2)
         contrast = torch.stack([photo[:, y : y + side, x : x + side].float().std() for y, x in corners])
         chosen = corners[contrast.topk(min(2 * places, len(corners))).indices]
         for corner in chosen[torch.randperm(len(chosen), generator=generator)[:places]]:
@@ -163,6 +163,10 @@ def photo_exemplars(n: int, size: int = 96, seed: int = 0) -> Pictures:
 
 def _exemplars(photo: Tensor, centre: Tensor, side: int, count: int, size: int, generator: torch.Generator) -> Tensor:
     """(count, 3, size, size): the place around ``centre``, a row and a column, drawn anew each time."""
+    reach = 96  # pixels: farther from the centre nothing is drawn
+    top, left = ((at - reach).clamp(min=0).int() for at in centre)
+    photo = photo[:, top : top + 2 * reach + side, left : left + 2 * reach + side]
+    centre = centre - torch.stack([top, left])
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(count, *shape, generator=generator)
@@ -175,8 +179,8 @@ def _exemplars(photo: Tensor, centre: Tensor, side: int, count: int, size: int, 
     grid = affine_grid(torch.cat([turn, middle[:, :, None]], 2), [count, 3, size, size], align_corners=False)
     drawn = grid_sample(photo.float().expand(count, -1, -1, -1), grid, padding_mode="reflection", align_corners=False)
     mean = drawn.mean((2, 3), keepdim=True)
-    gain = uniform(0.7, 1.3, 1, 1, 1) * uniform(0.9, 1.1, 3, 1, 1)
-    return ((drawn - mean) * gain + mean * uniform(0.9, 1.1, 3, 1, 1)).round().clamp(0, 255).byte()
+    gain = uniform(0.7, 1.3, 1, 1, 1) * uniform(0.7, 1.3, 3, 1, 1)
+    return ((drawn - mean) * gain + mean * uniform(0.7, 1.3, 3, 1, 1)).round().clamp(0, 255).byte()
 
 
 def cifar10(root: str | Path = CIFAR10_FOLDER) -> Pictures:

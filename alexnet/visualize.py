@@ -238,19 +238,18 @@ def what_it_sees(trained: Trained, picture: Tensor, others: Tensor) -> Figure:
     nearest = neighbours(hidden[:1], hidden[1:], 4)[1][0].tolist()
 
     figure = pyplot.figure(figsize=(7.2, 4.2), layout="constrained")
-    grid = figure.add_gridspec(2, 8, height_ratios=(2, 1))
-    above = [figure.add_subplot(grid[0, place]) for place in (slice(0, 2), slice(3, 6), slice(6, 8))]
-    below = [figure.add_subplot(grid[1, i]) for i in range(8)]
+    upper, lower = figure.subfigures(2, 1, height_ratios=(2, 1))
+    above, below = upper.subplots(1, 3), lower.subplots(1, 8)
     above[0].imshow(squares[0].permute(1, 2, 0))
     above[0].set_title("the picture", fontsize="small")
     names = [trained.name_of(i) for i in guesses.indices.tolist()]
-    above[1].barh(range(5), 100 * guesses.values.cpu(), color="C0")
+    above[1].barh(range(5), [100 * value for value in guesses.values.tolist()], color="C0")
     above[1].set_yticks(range(5), names)
     above[1].invert_yaxis()
     above[1].set_xlabel("probability (%)")
     shown = above[2].imshow(100 * looked.cpu(), cmap="cividis")
     above[2].set_title(f"{names[0]} (%), a part hidden", fontsize="small")
-    figure.colorbar(shown, ax=above[2], shrink=0.7)
+    upper.colorbar(shown, ax=above[2], shrink=0.7)
     for axes, i in zip(below[:4], maps.mean((1, 2)).topk(4).indices.tolist()):
         axes.imshow(maps[i].cpu(), cmap="gray")
         axes.set_title(f"map {i}", fontsize="small")

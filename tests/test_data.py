@@ -23,7 +23,7 @@ from torchvision.datasets import CIFAR10, ImageFolder
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
-from alexnet.data import Folder, Squares, cifar10, decode, image_folder, photo_patches, photos, square
+from alexnet.data import Folder, Squares, cifar10, decode, image_folder, photo_exemplars, photo_patches, photos, square
 
 CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
 
@@ -274,3 +274,27 @@ def test_names_that_surprise(data_folder, tmp_path):
     os.rename(os.fsencode(first), os.fsencode(root / "cat") + b"/caf\xe9 \n.jpg")
     assert decode(image_folder(root).paths[image_folder(root).labels.tolist().index(1)]).shape == (3, 36, 36)
     assert len(image_folder(root).paths) == len(before)
+
+
+def test_photo_exemplars():
+    found = photo_exemplars(768, size=32)
+    assert found.train.shape == (768, 3, 32, 32) and found.test.shape == (192, 3, 32, 32) and found.train.dtype == torch.uint8
+    assert len(set(found.classes)) == 192 and torch.equal(found.test_labels, torch.arange(192))
+    assert torch.equal(found.train_labels.bincount(), torch.full((192,), 4))
+    again, other = photo_exemplars(768, size=32), photo_exemplars(768, size=32, seed=1)
+    assert torch.equal(found.train, again.train) and not torch.equal(found.train, other.train)
+    assert len(found.train.flatten(1).unique(dim=0)) > 700  # drawn anew each time; a few are all of one colour
+
+
+def test_exemplars_of_a_place_show_that_place():
+    """Coarse pictures of a place are nearer to each other than to those of other places."""
+    found = photo_exemplars(768, size=32)
+    coarse = F.avg_pool2d(found.train.float(), 8).flatten(1)
+    distances = torch.cdist(coarse, coarse)
+    same = found.train_labels[:, None] == found.train_labels
+    assert distances[same].mean() < 0.6 * distances[~same].mean()
+
+
+def test_exemplars_that_cannot_be_dealt_out():
+    with pytest.raises(ValueError, match="a multiple of 768, so that all 192 places have equally many, not 1000"):
+        photo_exemplars(1000)

@@ -9,10 +9,11 @@ import torchvision
 from PIL import Image
 from torch import nn
 from torchvision.transforms import v2
+from torchvision.transforms.v2.functional import center_crop
 
 from alexnet import AlexNet, checkpoint
-from alexnet.data import decode, image_folder, square
-from alexnet.evaluate import Trained, evaluate, hits, load, main
+from alexnet.data import CIFAR10_FOLDER, decode, image_folder, photos, square
+from alexnet.evaluate import SMALL, Trained, evaluate, hits, load, main, top5
 
 
 @pytest.fixture(scope="module")
@@ -168,3 +169,51 @@ def test_weights_whose_card_does_not_fit(kind, weights, data_folder, tmp_path):
     checkpoint.write_weights(tmp_path / "other.safetensors", tensors, [1] if kind == "a list" else card)
     told = says(["--weights", tmp_path / "other.safetensors", "--data", data_folder / "test"])
     assert told.endswith("other.safetensors is refused: its weights and what it says of them do not belong together")
+
+
+def test_what_a_picture_is(weights, data_folder, capsys):
+    path = next((data_folder / "test" / "cat").iterdir())
+    main(["--weights", str(weights), "--image", str(path), "--device", "cpu"])
+    lines = capsys.readouterr().out.splitlines()
+    found = [(line[7:], float(line[:6].rstrip("% "))) for line in lines]
+    assert len(found) == 5 and found == sorted(found, key=lambda row: -row[1])
+    trained = load(weights)
+    expected = trained.probabilities(square(decode(path), trained.resize)[None])[0]
+    for name, percent in found:
+        assert percent == pytest.approx(100 * expected[trained.classes.index(name)].item(), abs=0.06)
+
+
+def test_a_picture_that_cannot_be_read(weights, tmp_path):
+    (tmp_path / "no.png").write_bytes(b"no picture")
+    for name, why in (("no.png", "no picture of a known kind"), ("nowhere.jpg", "No such file"), (".", "Is a directory")):
+        told = says(["--weights", weights, "--image", tmp_path / name])
+        assert why in told and "name a JPEG or PNG file" in told
+
+
+def test_torchvisions_classes_have_names(data_folder, downloaded):
+    names = torchvision.models.AlexNet_Weights.IMAGENET1K_V1.meta["categories"]
+    found = top5(load("torchvision"), next((data_folder / "test" / "cat").iterdir()))
+    assert len(found) == 5 and {name for name, _ in found} < set(names)
+
+
+def test_the_weights_of_the_book():
+    """What they gave when they were recorded; and they are small."""
+    card = json.loads(SMALL.with_suffix(".json").read_text())
+    trained = load("small")
+    views = torch.stack([center_crop(square(photo, trained.resize), [trained.crop] * 2) for photo in photos().values()])
+    with torch.no_grad():
+        logits = trained.model.eval()(trained.standardise(views))
+    torch.testing.assert_close(logits, torch.tensor(list(card["logits"].values())), atol=1e-3, rtol=1e-3)
+    assert list(card["logits"]) == list(photos()) and card["licence"] and card["date"] and card["data"]["train"] == 50_000
+    assert card["accuracy"]["one crop"]["top1"] >= 0.82 and card["training"]["log"][-1]["top1"] == pytest.approx(card["accuracy"]["one crop"]["top1"], abs=0.001)
+    assert sum(path.stat().st_size for path in SMALL.parent.glob("*.safetensors")) < 8e6
+
+
+@pytest.mark.skipif(not (CIFAR10_FOLDER / "test").is_dir(), reason="no class folders of CIFAR-10 in book/data/cifar10")
+def test_the_accuracy_of_the_book(capsys):
+    card = json.loads(SMALL.with_suffix(".json").read_text())
+    for views, more in (("one crop", []), ("ten crops", ["--ten-crop"])):
+        main(["--data", str(CIFAR10_FOLDER / "test"), "--device", "cpu", *more])
+        found = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert found["images"] == 10_000
+        assert (found["top1"], found["top5"]) == pytest.approx((card["accuracy"][views]["top1"], card["accuracy"][views]["top5"]), abs=5e-4)
