@@ -37,6 +37,7 @@ from alexnet.model import ACTIVATIONS, AlexNet
 from alexnet.visualize import activations, coloured, neighbours
 
 RUNS = Path(__file__).parent.parent / "book" / "runs"
+LICENCE = "BSD-3-Clause"  # of the weights that the book comes with
 NORMS = {
     "none": None,
     "paper's alpha": lambda maps: LocalResponseNorm(alpha=5e-4),  # 1e-4 in the formula of section 3.3
@@ -479,7 +480,7 @@ class Lab:
             untrained = build(setting, len(self.pictures.classes), 24)
             curve["coloured"] = [[round(c, 3) for c in coloured(next(net.parameters()).detach()).tolist()] for net in (untrained, model)]
         if setting.net == "first-layer":
-            card = {"command": self.head["command"], "data": self.head["data"]["name"], "date": str(datetime.date.today())}
+            card = {"command": self.head["command"], "data": self.head["data"]["name"], "date": str(datetime.date.today()), "licence": LICENCE}
             write_weights(self.path.with_suffix(".safetensors"), {"conv1": model.features.conv1.weight.detach().cpu()}, card)
         seconds = round(time.perf_counter() - start, 1)
         share = {"augment_share": curve.pop("augment_share")} if "augment_share" in curve else {}  # a time, like the seconds
@@ -666,7 +667,7 @@ def small(lab: Lab) -> None:
     with torch.no_grad():
         views = torch.stack([center_crop(square(photo, trained.resize), [trained.crop] * 2) for photo in photos().values()])
         logits = trained.model.eval()(trained.standardise(views.to(lab.device))).cpu()
-    made = {"date": str(datetime.date.today()), "machine": machine(lab.device), "licence": "BSD-3-Clause"}
+    made = {"date": str(datetime.date.today()), "machine": machine(lab.device), "licence": LICENCE}
     accuracies = {"one crop": accuracy(False), "ten crops": accuracy(True)}
     results = {"training": weights, "accuracy": accuracies, "same_class": same, "logits": dict(zip(photos(), logits.tolist())), "runs": []}
     lab.path.parent.mkdir(parents=True, exist_ok=True)

@@ -51,7 +51,7 @@ def test_quick_kernels(tmp_path):
     main(["kernels", "--quick", "--device", "cpu", "--out", str(tmp_path)])
     file = json.loads((tmp_path / "kernels.json").read_text())
     tensors, card = read_weights(tmp_path / "kernels.safetensors")
-    assert file["data"]["name"] == card["data"] == "photo exemplars" and card["command"] == file["command"] and len(file["runs"]) == 1
+    assert file["data"]["name"] == card["data"] == "photo exemplars" and card["command"] == file["command"] and card["licence"] and len(file["runs"]) == 1
     assert tensors["conv1"].shape == (96, 3, 11, 11) and tensors["conv1"].std() < 0.003  # a few steps from 0.001
 
 
