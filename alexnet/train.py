@@ -392,7 +392,8 @@ class Training:
             tensors = {name: tensor.cpu() for name, tensor in net.state_dict().items()}
             tensors |= {"mean": self.trained.mean.cpu(), "std": self.trained.std.cpu()}
             card = {"variant": self.options.variant, "classes": list(self.folder.classes), "resize": self.options.resize, "crop": self.options.crop}
-            card |= {"options": self._fixed(), "pictures": self.pictures, "log": self.history}
+            log = [{name: value for name, value in entry.items() if name != "images_per_second"} for entry in self.history]  # equal runs, equal files
+            card |= {"options": self._fixed(), "pictures": self.pictures, "log": log}
             checkpoint.write_weights(self.options.out / "model.safetensors", tensors, card)
 
     def _draws(self) -> tuple[Tensor, ...]:
