@@ -194,7 +194,7 @@ def usable(device: str) -> torch.device:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m alexnet.evaluate", description=__doc__.splitlines()[0])
-    parser.add_argument("--weights", default="small", help="checkpoint.pt or model.safetensors of alexnet.train, or torchvision (%(default)s)")
+    parser.add_argument("--weights", default="small", help="checkpoint.pt or model.safetensors of alexnet.train, small, or torchvision (%(default)s)")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--data", type=Path, help="folder with a folder of pictures for each class")
     what.add_argument("--image", type=Path, help="one picture: what is it?")

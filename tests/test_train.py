@@ -169,9 +169,9 @@ def test_it_learns(data_folder, tmp_path):
     both = tmp_path / "data"
     for part in ("train", "val"):
         shutil.copytree(data_folder / "test", both / part)
-    run(both, tmp_path / "run", "--epochs", "12", "--lr", "0.003", "--batch-size", "8", "--dropout", "0")
+    run(both, tmp_path / "run", "--epochs", "20", "--lr", "0.003", "--batch-size", "8", "--dropout", "0")
     entries = log(tmp_path / "run")
-    assert entries[-1]["loss"] < 0.6 * entries[0]["loss"] and entries[-1]["top1"] > 0.4  # an eighth by chance
+    assert entries[-1]["loss"] < 0.6 * entries[0]["loss"] and entries[-1]["top1"] > 0.5
 
 
 def test_the_recipe_of_the_paper(data_folder, tmp_path):

@@ -5,7 +5,7 @@ from torch import nn
 from torchvision.models import alexnet, resnet18
 
 from alexnet.data import photos, square
-from alexnet.evaluate import load
+from alexnet.evaluate import Trained, load
 from alexnet.model import AlexNet
 from alexnet.visualize import (
     Place, activations, best_places, coloured, cut, exciting, first_and_last, kernel_grid, neighbours, occlusion, what_it_sees,
@@ -171,6 +171,13 @@ def test_what_the_book_s_net_sees():
     assert [label.get_text() for label in bars.get_yticklabels()] == [trained.classes[i] for i in guesses.indices]
     assert looked.images[0].get_array().max() <= 100 and len(maps_and_near) == 8
     assert (maps_and_near[4].images[0].get_array() == others[1].permute(1, 2, 0).numpy()).all()  # the cat is nearest to itself
+    plt.close(figure)
+
+
+def test_a_net_of_fewer_than_five_classes():
+    net = Trained(AlexNet(3, "small"), ("a", "b", "c"), 36, 32, torch.zeros(3, 1, 1), torch.ones(3, 1, 1))
+    figure = what_it_sees(net, photos()["cat"], torch.zeros(4, 3, 36, 36, dtype=torch.uint8))
+    assert {label.get_text() for label in figure.axes[1].get_yticklabels()} == {"a", "b", "c"}
     plt.close(figure)
 
 
