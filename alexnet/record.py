@@ -30,8 +30,9 @@ class Claim:
         figures = {"the paper": self.paper, "here": self.ours or "–"}
         parts = "".join(f"<span>{name}: <b>{escape(value)}</b></span>" for name, value in figures.items())
         why = f" <span>{escape(self.why)}</span>" * bool(self.why)
+        where = "section " * self.section[0].isdigit() + escape(self.section)  # or "abstract", or "Figure 2"
         return (
-            f'<div class="claim" id="claim-{self.name}"><b>{self.name}</b> <span>section {escape(self.section)}: {escape(self.claim)}.</span> '
+            f'<div class="claim" id="claim-{self.name}"><b>{self.name}</b> <span>{where}: {escape(self.claim)}.</span> '
             f"{parts} <strong>{self.verdict}</strong>{why}</div>"
         )
 

@@ -354,12 +354,12 @@ def test_ten_crops_by_a_net_that_sees_one_pixel():
 
 def test_the_rate_falls_to_zero(patches, monkeypatch):
     rates = []
-    monkeypatch.setattr(torch.optim.SGD, "step", lambda self: rates.append(self.param_groups[1]["lr"]))
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda self: rates.append([group["lr"] for group in self.param_groups]))
     one(Setting(epochs=2, rate=0.8, schedule="linear"), patches)  # four steps an epoch
-    assert rates == pytest.approx([0.8 * (1 - n / 8) for n in range(8)])
+    assert torch.tensor(rates).allclose(0.8 * (1 - torch.arange(8.0) / 8)[:, None].expand(8, 3))
     rates.clear()
     one(Setting(epochs=1, rate=0.8, bias_rate=2.0, schedule="linear"), patches)
-    assert rates == pytest.approx([1.6 * (1 - n / 4) for n in range(4)])  # the second group is that of the biases
+    assert torch.tensor(rates).allclose(torch.outer(1 - torch.arange(4.0) / 4, torch.tensor([0.8, 0.8, 1.6])))  # the last group: the biases
 
 
 def test_decay_is_of_the_weights_only(patches, monkeypatch):
@@ -367,6 +367,8 @@ def test_decay_is_of_the_weights_only(patches, monkeypatch):
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self: seen.update({p.ndim: g["weight_decay"] for g in self.param_groups for p in g["params"]}))
     one(Setting(epochs=1, decay=0.004), patches)
     assert seen == {4: 0.004, 2: 0.004, 1: 0}
+    one(Setting(epochs=1, decay=0.004, last_decay=250.0), patches)
+    assert seen == {4: 0.004, 2: 1.0, 1: 0}  # layers-18pct.cfg: 1 in the fully connected layer, which is the last
 
 
 class Curve:
