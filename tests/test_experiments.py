@@ -14,16 +14,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.nn import functional as F
 from tqdm import tqdm
 
-from alexnet import LocalResponseNorm, experiments
+from alexnet import LocalResponseNorm, experiments, findings
 from alexnet.anatomy import anatomy
 from alexnet.data import Pictures, photo_patches
 from alexnet.checkpoint import read_weights
-from alexnet.experiments import (
-    EXPERIMENTS, RUNS, Lab, Setting, best_rate, build, difference, epochs_to, fit, good, last, main, prepare, recorded, same_class, specialised, verdict,
-)  # fmt: skip
+from alexnet.experiments import EXPERIMENTS, RUNS, Setting, best_rate, build, fit, main, prepare, same_class
+from alexnet.findings import difference, epochs_to, good, last, recorded, specialised, verdict
 from alexnet.visualize import coloured
 
 
@@ -415,12 +413,12 @@ def at_epochs(*quarters, epochs=12):
 
 
 def test_slower():
-    assert experiments.slower(at_epochs(8, 16, 32), at_epochs(4, 4, 5), 0.25)[0] == pytest.approx(16 / 80 ** (1 / 3), rel=1e-6)
-    mean, low, high = experiments.slower(at_epochs(0, 0, 40), at_epochs(4, 5, 4), 0.25)  # two never came there
+    assert findings.slower(at_epochs(8, 16, 32), at_epochs(4, 4, 5), 0.25)[0] == pytest.approx(16 / 80 ** (1 / 3), rel=1e-6)
+    mean, low, high = findings.slower(at_epochs(0, 0, 40), at_epochs(4, 5, 4), 0.25)  # two never came there
     assert low < mean < high == math.inf
     assert verdict(low, high, claimed=20) == "cannot tell at this scale"
     with pytest.raises(ValueError, match="there is no ratio"):
-        experiments.slower(at_epochs(8, 8, 9), at_epochs(0, 4, 4), 0.25)
+        findings.slower(at_epochs(8, 8, 9), at_epochs(0, 4, 4), 0.25)
 
 
 def test_difference_by_hand():
@@ -446,7 +444,7 @@ def test_last():
     assert last([{"curve": {"test_error": [0.5], "final_train_error": 0.125}}], "final_train_error") == [12.5]
 
 
-@pytest.mark.parametrize("claim", experiments.IDEAS)
+@pytest.mark.parametrize("claim", findings.IDEAS)
 def test_what_is_said_of_an_idea_rests_on_three_seeds(claim, monkeypatch):
     asked = []
 
@@ -454,8 +452,8 @@ def test_what_is_said_of_an_idea_rests_on_three_seeds(claim, monkeypatch):
         asked.append(recorded(name, **fields))
         return asked[-1]
 
-    monkeypatch.setattr(experiments, "recorded", noted)
-    found = experiments.idea(claim)
+    monkeypatch.setattr(findings, "recorded", noted)
+    found = findings.idea(claim)
     assert len(asked) <= 2 and all(sorted(run["setting"]["seed"] for run in runs)[:3] == [0, 1, 2] for runs in asked)
     assert asked or claim == "P25"  # of one net, whose figure is a mean over 1,000 queries
     assert found.verdict in ("holds", "does not hold", "cannot tell at this scale")

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 from alexnet import record
-from alexnet.experiments import IDEAS, idea
+from alexnet.findings import IDEAS, idea
 from alexnet.record import VERDICTS, claim, claims
 
 BOOK = Path(__file__).parent.parent / "book"
