@@ -378,3 +378,28 @@ def test_live_in_lab(browser, lab):
     slider.press("ArrowRight")
     expect(picture).not_to_have_js_property("innerHTML", before, timeout=60_000)  # the kernel runs the other cells first
     context.close()
+
+
+def test_a_picture_uploaded_in_lab(browser, lab, tmp_path):
+    """The cells of ``filters`` that it takes: the trained net, patches to look for neighbours in, the upload."""
+    chapter = nbformat.read(ROOT / "book" / "filters.ipynb", 4)
+    needed = ('small = load("small")', "import matplotlib", "scenes = ", "patches = photo_exemplars", "def show(path)", "FileUpload(")
+    sources = [cell.source for cell in chapter.cells if cell.cell_type == "code" and any(part in cell.source for part in needed)]
+    chapter.cells = [v4.new_code_cell("\n".join(sources))]  # one cell: JupyterLab draws only those in view
+    nbformat.write(chapter, tmp_path / "upload.ipynb")
+    (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n")
+    context = browser.new_context(**DESK)
+    page = context.new_page()
+    page.goto(f"{lab}/lab/tree/upload.ipynb")
+    expect(page.locator(".jp-CodeCell").first).to_be_visible(timeout=60_000)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    button, below = page.get_by_role("button", name="a picture"), page.locator(".jp-OutputArea-output .jp-OutputArea").last
+    for picture in (tmp_path / "torn.png", ROOT / "book" / "_static" / "page.webp"):
+        with page.expect_file_chooser(timeout=60_000) as chooser:
+            button.click(timeout=60_000)  # there once the cells above have run
+        chooser.value.set_files(picture)
+        if picture.name == "torn.png":
+            expect(below).to_contain_text("torn.png cannot be read as a picture", timeout=60_000)
+    expect(below.locator("img")).to_be_visible(timeout=60_000)
+    context.close()
