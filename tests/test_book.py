@@ -391,13 +391,13 @@ def test_a_picture_uploaded_in_lab(browser, lab, tmp_path):
     context = browser.new_context(**DESK)
     page = context.new_page()
     page.goto(f"{lab}/lab/tree/upload.ipynb")
-    expect(page.locator(".jp-CodeCell").first).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=60_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
     button, below = page.get_by_role("button", name="a picture"), page.locator(".jp-OutputArea-output .jp-OutputArea").last
     for picture in (tmp_path / "torn.png", ROOT / "book" / "_static" / "page.webp"):
-        with page.expect_file_chooser(timeout=60_000) as chooser:
-            button.click(timeout=60_000)  # there once the cells above have run
+        with page.expect_file_chooser(timeout=120_000) as chooser:
+            button.click(timeout=120_000)  # there once the lines above have run
         chooser.value.set_files(picture)
         if picture.name == "torn.png":
             expect(below).to_contain_text("torn.png cannot be read as a picture", timeout=60_000)
