@@ -357,16 +357,16 @@ def fit(setting: Setting, data: tuple[Tensor, Tensor, Tensor, Tensor], classes: 
     groups = [{"params": weights[:-1], "weight_decay": setting.decay, "lr": setting.rate}]
     groups += [{"params": weights[-1:], "weight_decay": setting.decay * setting.last_decay, "lr": setting.rate}]
     groups += [{"params": others, "lr": setting.rate * setting.bias_rate}]
-    optimizer = torch.optim.SGD([group | {"first_lr": group["lr"]} for group in groups], momentum=setting.momentum)
+    optimizer = torch.optim.SGD(groups, momentum=setting.momentum)
     steps = len(images) // setting.batch
+    falling = setting.schedule == "linear"
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / (steps * setting.epochs) if falling else 1.0)
     curve = {"loss": [], "train_error": [], "test_error": []}
     for n in range(setting.epochs):
         found = []
-        for step, result in enumerate(epoch(model, optimizer, images, labels, setting.batch, augment), start=n * steps + 1):
+        for result in epoch(model, optimizer, images, labels, setting.batch, augment):
             found.append(torch.stack(result))
-            if setting.schedule == "linear":
-                for group in optimizer.param_groups:
-                    group["lr"] = group["first_lr"] * (1 - step / (steps * setting.epochs))
+            schedule.step()
         quarters = torch.stack([part.mean(0) for part in torch.stack(found).tensor_split(4)]).T.tolist()
         for name, row in zip(("loss", "train_error"), quarters):
             curve[name].append([_digits(value) for value in row])
