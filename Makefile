@@ -17,8 +17,9 @@ book: $(FIRST_PAGE)
 	@echo "The book: file://$(CURDIR)/$(FIRST_PAGE)"
 
 # A page that gave a warning is not made again by the next run, so the warning would be lost: start anew after a failure.
+# Sphinx does not look whether styles, templates and extensions are newer than the pages; with --all it need not.
 $(FIRST_PAGE): $(VENV)/book.stamp $(PAGES)
-	$(BIN)/jupyter-book build . -W -n --keep-going --quiet || { rm -rf _build; exit 1; }
+	$(BIN)/jupyter-book build . -W -n --keep-going --quiet $(if $(filter-out %.ipynb %.md,$?),--all) || { rm -rf _build; exit 1; }
 	@touch $@
 
 # Two files at a time, each from its first test to its last: a notebook's cells share a kernel, the browser tests one build.
