@@ -36,7 +36,8 @@ class Row:
     start: int  # pixel at which the field of the first output begins; negative in the padding
 
 
-SHOWN = [field.name for field in fields(Row)][:-2]
+# In this order: a page of a book shows the first five or six columns, a phone three
+SHOWN = ("layer", "parameters", "multiply_adds", "neurons", "output", "groups", "field", "kind", "weight_bytes", "activation_bytes")
 SUMMED = ("neurons", "parameters", "multiply_adds", "weight_bytes", "activation_bytes")
 
 
@@ -73,7 +74,7 @@ class Anatomy(list):
     def __str__(self) -> str:
         rows = self._cells()
         widths = [max(map(len, column)) for column in zip(*rows)]
-        aligned = ([cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))] for row in rows)
+        aligned = ([cell.ljust(w) if name in ("layer", "kind") else cell.rjust(w) for name, cell, w in zip(SHOWN, row, widths)] for row in rows)
         lines = ["  ".join(row).rstrip() for row in aligned]
         rule = "-" * max(map(len, lines))
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])

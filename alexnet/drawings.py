@@ -166,8 +166,8 @@ def ratios(rows: Mapping[str, tuple[int, int]], unit: str) -> str:
     for doublings in range(-5, 6):
         x = 180 + doublings * 31
         opacity = 0.15 if doublings else 0.9
-        bottom = 34 + 46 * len(rows)
-        body.append(f'<line x1="{x}" y1="24" x2="{x}" y2="{bottom}" stroke="currentColor" stroke-opacity="{opacity}"/>')
+        beside = "".join(f"M{x} {44 + 46 * i}v23" for i in range(len(rows)))  # the bars: the numbers stand above them
+        body.append(f'<path d="{beside}" stroke="currentColor" stroke-opacity="{opacity}"/>')
         if doublings % 2 == 0:
             name = unit if doublings == 0 else f"{2**doublings}×" if doublings > 0 else f"1/{2**-doublings}"
             body.append(f'<text x="{x}" y="16" text-anchor="middle" font-size="10">{name}</text>')
@@ -258,9 +258,9 @@ def levels(values: Mapping[str, float], low: int, high: int, label: str) -> str:
         body.append(f'<text x="{x:.0f}" y="{bottom + 12}" text-anchor="middle" font-size="10">{power}</text>')
     for i, (name, value) in enumerate(values.items()):
         length = width * min(max((log10(value) if value > 0 else low) - low, 0), high - low) / (high - low)
-        y = 16 + row * i
+        y, number = 16 + row * i, f"{value:,.0f}" if 100 <= value < 1e5 else f"{value:.2g}"
         body.append(
-            f'<text x="{left - 6}" y="{y + 12}" text-anchor="end">{name}</text><text x="355" y="{y + 12}" text-anchor="end">{value:.2g}</text>'
+            f'<text x="{left - 6}" y="{y + 12}" text-anchor="end">{name}</text><text x="355" y="{y + 12}" text-anchor="end">{number}</text>'
             f'<rect x="{left}" y="{y + 2}" width="{length:.1f}" height="{row - 7}" rx="2" fill="{FIRST}"/>'
         )
     return svg(360, bottom + 32, f"{label}: " + ", ".join(f"{name} {value:.2g}" for name, value in values.items()), "".join(body))

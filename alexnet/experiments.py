@@ -30,7 +30,7 @@ from alexnet.augment import PCAColor, TrainAugment, ten_crop
 from alexnet.checkpoint import read_weights, write_weights
 from alexnet.data import CIFAR10_FOLDER, Pictures, cifar10, photo_exemplars, photo_patches, photos, square
 from alexnet.evaluate import SMALL, hits, load, usable
-from alexnet.lrn import LocalResponseNorm
+from alexnet.lrn import LocalResponseNorm, MapNorm
 from alexnet.model import ACTIVATIONS, AlexNet
 from alexnet.visualize import activations, coloured, neighbours
 
@@ -40,6 +40,7 @@ NORMS = {
     "none": None,
     "paper's alpha": lambda maps: LocalResponseNorm(alpha=5e-4),  # 1e-4 in the formula of section 3.3
     "code's alpha": lambda maps: LocalResponseNorm(alpha=1e-4),  # 1e-4 in layer-params-145.cfg, divided by the size
+    "within maps": lambda maps: MapNorm(3, alpha=5e-5),  # layers-18pct.cfg
     "batch": nn.BatchNorm2d,
 }
 ORIGINAL_STDS = (1e-4, 0.01, 0.01, 0.01)  # layers-18pct.cfg
@@ -594,7 +595,7 @@ def baseline(lab: Lab) -> Setting:
 
 
 def lrn(lab: Lab) -> None:
-    """P9: the net of 2012 without normalisation, with it after the paper and after the code, and with batch normalisation.
+    """P9: the net of 2012 without normalisation, with it after the paper and after the code, with its own and with batch normalisation.
 
     As nets are trained today; and with the pixels, the initialisation and the decay of 2012, whose activations are larger.
     """

@@ -29,11 +29,11 @@ class Claim:
     def _repr_html_(self) -> str:
         figures = {"the paper": self.paper, "here": self.ours or "–"}
         parts = "".join(f"<span>{name}: <b>{escape(value)}</b></span>" for name, value in figures.items())
-        why = f" <span>{escape(self.why)}</span>" * bool(self.why)
+        why = f": {escape(self.why)}" * bool(self.why)
         where = "section " * self.section[0].isdigit() + escape(self.section)  # or "abstract", or "Figure 2"
         return (
             f'<div class="claim" id="claim-{self.name}"><b>{self.name}</b> <span>{where}: {escape(self.claim)}.</span> '
-            f"{parts} <strong>{self.verdict}</strong>{why}</div>"
+            f"{parts} <span><strong>{self.verdict}</strong>{why}</span></div>"
         )
 
 
@@ -66,14 +66,13 @@ def claim(name: str, ours: str | None = None, verdict: str | None = None) -> Cla
 
 def overview() -> str:
     """HTML table of all claims; each verdict is a link to the cell that it comes from."""
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("", "section", "claim", "the paper", "here", "verdict"))
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("", "verdict", "claim", "the paper", "here", "section", "to be known"))
     body = ""
     for row in claims().values():
-        cells = "".join(f"<td>{escape(value)}</td>" for value in (row.section, row.claim, row.paper, row.ours or "–"))
+        cells = "".join(f"<td>{escape(value)}</td>" for value in (row.claim, row.paper, row.ours or "–", row.section, row.why))
         link = f'<a href="{row.page}.html#claim-{row.name}">{row.verdict}</a>'
-        why = f" ({escape(row.why)})" * bool(row.why)
-        body += f'<tr><th scope="row">{row.name}</th>{cells}<td>{link}{why}</td></tr>'
+        body += f'<tr><th scope="row">{row.name}</th><td>{link}</td>{cells}</tr>'
     return (
         '<div style="overflow-x:auto" tabindex="0" role="region" aria-label="All claims">'
-        f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        f'<table class="dataframe claims"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )

@@ -142,8 +142,8 @@ def test_the_field_is_what_the_gradient_reaches(layers, place, dilation):
 def test_prints_as_a_table_and_shows_as_one():
     rows = anatomy(AlexNet(10, "small"), 32)
     text = str(rows).splitlines()
-    assert text[0].split()[:3] == ["layer", "kind", "output"]
-    assert text[-1].split() == ["total", "115,914", "969,098", "52,401,344", "3,876,392", "1,390,484"]
+    assert text[0].split()[:3] == ["layer", "parameters", "multiply"]
+    assert text[-1].split() == ["total", "969,098", "52,401,344", "115,914", "3,876,392", "1,390,484"]
     assert len(text) == len(rows) + 4
     html = rows._repr_html_()
     assert html.count("<tr>") == len(rows) + 2 and "<td>102,528</td>" in html

@@ -73,7 +73,7 @@ def test_the_last_window_over_the_edge_is_orange():
 
 def test_a_doubling_is_one_mark():
     bars = [float(w) for w in re.findall('<rect x=".*?" y=".*?" width="(.*?)"', DRAWINGS[3])]
-    marks = sorted({float(x) for x in re.findall('<line x1="(.*?)"', DRAWINGS[3])})
+    marks = sorted({float(x) for x in re.findall('<path d="M(.*?) ', DRAWINGS[3])})
     assert bars[0] == pytest.approx(marks[1] - marks[0], abs=0.1)
 
 
