@@ -686,7 +686,7 @@ def paper_and_code(lab: Lab) -> None:
 
     With pixels from 0 to 255: where they are standardised, activations are so small that no normalisation acts.
     """
-    base = replace(COLUMNS, scale="raw bytes", augment="crop", rate=0.003, epochs=5, batch=128)
+    base = replace(COLUMNS, scale="raw bytes", augment="crop", rate=0.003, epochs=20, batch=128)
     base = best_rate(lab, base, epochs=1)
     changes = [{"change": name} for name in ("none", "code's alpha", "ReLU after pooling", "within-map normalisation")]
     over_seeds(lab, [replace(base, **change) for change in [*changes, {"bias_rate": 2.0}, {"share": 32}]])
