@@ -5,7 +5,7 @@ no longer than AlexNet, and the model stays as and where it is.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from html import escape
 from typing import NamedTuple
 

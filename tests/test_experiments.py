@@ -429,7 +429,7 @@ def test_epochs_to_best():
 
 
 def test_times_by_hand():
-    """Geometric means 4 and 2; the logarithms of equal ratios have no spread."""
+    """Geometric means of 4 and 2, and an interval that lies evenly about their ratio in logarithms."""
     mean, low, high = findings.times([2.0, 4, 8], [1.0, 2, 4])
     assert mean == pytest.approx(2) and low * high == pytest.approx(4) and low < 1 < 2 < high
 
