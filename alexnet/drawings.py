@@ -250,6 +250,7 @@ def levels(values: Mapping[str, float], low: int, high: int, label: str) -> str:
     """
     left, width, row = 62, 216, 22
     bottom = 18 + row * len(values)
+    numbers = {name: f"{value:,.0f}" if 100 <= value < 1e5 else f"{value:.2g}" for name, value in values.items()}
     body = [f'<text x="{left}" y="{bottom + 26}">{label}</text>']
     for exponent in range(low, high + 1, 2):
         x = left + width * (exponent - low) / (high - low)
@@ -258,12 +259,12 @@ def levels(values: Mapping[str, float], low: int, high: int, label: str) -> str:
         body.append(f'<text x="{x:.0f}" y="{bottom + 12}" text-anchor="middle" font-size="10">{power}</text>')
     for i, (name, value) in enumerate(values.items()):
         length = width * min(max((log10(value) if value > 0 else low) - low, 0), high - low) / (high - low)
-        y, number = 16 + row * i, f"{value:,.0f}" if 100 <= value < 1e5 else f"{value:.2g}"
+        y = 16 + row * i
         body.append(
-            f'<text x="{left - 6}" y="{y + 12}" text-anchor="end">{name}</text><text x="355" y="{y + 12}" text-anchor="end">{number}</text>'
+            f'<text x="{left - 6}" y="{y + 12}" text-anchor="end">{name}</text><text x="355" y="{y + 12}" text-anchor="end">{numbers[name]}</text>'
             f'<rect x="{left}" y="{y + 2}" width="{length:.1f}" height="{row - 7}" rx="2" fill="{FIRST}"/>'
         )
-    return svg(360, bottom + 32, f"{label}: " + ", ".join(f"{name} {value:.2g}" for name, value in values.items()), "".join(body))
+    return svg(360, bottom + 32, f"{label}: " + ", ".join(f"{name} {number}" for name, number in numbers.items()), "".join(body))
 
 
 def against(values: Mapping[str, float], chosen: str, reference: str, label: str) -> str:

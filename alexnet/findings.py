@@ -75,6 +75,11 @@ def times(more: list[float], fewer: list[float]) -> tuple[float, float, float]:
     return math.exp(mean), math.exp(low), math.exp(high)
 
 
+def factor(low: float, high: float, claimed: float) -> str:
+    """What the interval of a ratio says of a claim such as "six times": it holds if there is an effect, and it may be as large."""
+    return "holds" if low > 1 and high >= claimed else verdict(low, high, claimed)
+
+
 def slower(slow: list[dict], fast: list[dict], error: float) -> tuple[float, float, float]:
     """How many times as many epochs ``slow`` needs as ``fast`` to come below a training error, and the interval of 95 %.
 
@@ -116,7 +121,7 @@ def _p5() -> Idea:
     tanh, relu = (recorded("relu", init="original", scale="raw", target=0.25, activation=name) for name in ("tanh", "relu"))
     mean, low, high = slower(tanh, relu, 0.25)
     ours = f"{mean:.1f} times ({low:.1f} to {high:.1f}), with the recipe of 2012"
-    return Idea("ReLU against tanh", ours, "holds" if low > 1 and high >= 6 else verdict(low, high, 6))
+    return Idea("ReLU against tanh", ours, factor(low, high, 6))
 
 
 def _p9() -> Idea:
@@ -145,7 +150,7 @@ def _p16() -> Idea:
 
     gap, overfits = _points(*(_gaps(runs(p, "linear")) for p in (0.0, 0.5)))
     mean, low, high = times(*([epochs_to_best(run) for run in runs(p, "constant")] for p in (0.5, 0.0)))
-    longer = "holds" if low > 1 and high >= 2 else verdict(low, high, 2)
+    longer = factor(low, high, 2)
     ours = f"{gap}; {mean:.1f} times the iterations ({low:.1f} to {high:.1f})"
     return Idea("Dropout, gap of test and training error", ours, overfits if overfits == longer else "holds partly")
 

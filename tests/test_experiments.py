@@ -434,6 +434,11 @@ def test_times_by_hand():
     assert mean == pytest.approx(2) and low * high == pytest.approx(4) and low < 1 < 2 < high
 
 
+def test_a_factor_holds_if_it_is_above_one_and_may_be_as_large():
+    said = [findings.factor(*interval, claimed=6) for interval in [(5.0, 7.0), (7.0, 8.0), (1.1, 5.9), (0.9, 7.0)]]
+    assert said == ["holds", "holds", "does not hold", "cannot tell at this scale"]
+
+
 def test_difference_by_hand():
     """Welch's interval of two threes: variances 1 and 4, so 5/3 under the root, and 2.94 degrees of freedom."""
     mean, low, high = difference([11.0, 12, 13], [6.0, 8, 10])
