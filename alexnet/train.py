@@ -586,7 +586,7 @@ def _parser() -> argparse.ArgumentParser:
     add("resize", int, "side of the square that is cut out of a picture (8/7 of the crop: 256 for 224)")
     add("crop", int, "side of the window that the net sees (the variant's)")
     add("workers", int, "threads that decode pictures (%(default)s)")
-    add("amp", str, "compute in bfloat16, keep the weights in float32", choices=["bf16"])
+    add("amp", str, "compute in bfloat16, keep the weights in float32; on a CPU without AVX-512 that is slower", choices=["bf16"])
     parser.add_argument("--compile", action="store_true", help="torch.compile, which takes a minute at first")
     add("device", str, "cpu, cuda or cuda:1 (a GPU where there is one)")
     add("seed", int, "of the weights, the order, the windows and the masks (%(default)s)")

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from alexnet import AlexNet, LocalResponseNorm
 from alexnet.augment import PCAColor, TrainAugment
 from alexnet.data import Pictures, Squares, image_folder, photos
-from alexnet.experiments import Setting, build, fit, prepare
+from alexnet.experiments import Setting, build, fit, half, prepare
 from alexnet.train import PaperSGD
 
 
@@ -62,7 +62,7 @@ def an_epoch() -> None:
 
     def bare() -> None:
         for _ in range(len(noise) // setting.batch):
-            with torch.autocast("cpu", torch.bfloat16):
+            with half(x.device):
                 logits = model(x)
             optimizer.zero_grad()
             nn.functional.cross_entropy(logits.float(), y).backward()

@@ -264,6 +264,15 @@ def one(setting, patches):
         return fit(replace(setting, batch=32), prepare(patches, setting.scale), 8, bar)[1]
 
 
+@pytest.mark.parametrize(("capability", "dtype"), [("AVX2", torch.float32), ("DEFAULT", torch.float32), ("AVX512", torch.bfloat16)])
+def test_bfloat16_only_where_it_is_fast(capability, dtype, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    conv, x = nn.Conv2d(3, 2, 3), torch.ones(1, 3, 4, 4)
+    with experiments.half(x.device):
+        assert conv(x).dtype == dtype and conv.weight.dtype == torch.float32
+    assert capability in experiments.machine("cpu")
+
+
 def test_a_run_is_its_seed(patches):
     setting = Setting(epochs=2, net="half-small", dropout=0.5)
     assert one(setting, patches) == one(setting, patches) != one(replace(setting, seed=1), patches)
