@@ -118,6 +118,11 @@ def test_buttons_come_with_the_repository(pages, tmp_path):
     ]
 
 
+def test_every_reference_leads_to_the_work(pages):
+    works = pages["book/references"].select(".citation")
+    assert len(works) > 20 and [work.get_text() for work in works if not work.select_one('a[href^="https://"]')] == []
+
+
 def test_the_page_on_citing_agrees_with_citation_cff(pages):
     """The same three works: who, what, when."""
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())

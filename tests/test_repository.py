@@ -2,6 +2,8 @@
 
 import os
 import re
+import shutil
+import subprocess
 
 import pytest
 import yaml
@@ -33,6 +35,25 @@ def test_the_workflows_check_build_and_publish():
     assert commands >= {"bash .ci/run", "make book", "actions/upload-pages-artifact", "actions/deploy-pages"}
     published = [step["with"]["path"] for path in WORKFLOWS for step in steps(path) if "upload-pages" in step.get("uses", "")]
     assert [f"{folder}/index.html" for folder in published] == re.findall(r"^FIRST_PAGE := (.*)", MAKEFILE, re.M)
+
+
+@pytest.mark.parametrize(
+    ("changed", "all_pages"),
+    [("book/lrn.ipynb", False), ("book/intro.md", False), ("book/_static/book.css", True), ("book/_templates/layout.html", True), ("_config.yml", True)],
+)
+def test_what_make_builds_again_after_a_change(changed, all_pages, tmp_path):
+    """Copies of the files, all of one age, and pages as old; the commands are only printed."""
+    for path in ["Makefile", "requirements-book.txt", *re.findall(r"^PAGES := (\S+) (\S+)", MAKEFILE, re.M)[0]]:
+        shutil.copy(ROOT / path, tmp_path)
+    shutil.copytree(ROOT / "book", tmp_path / "book", ignore=shutil.ignore_patterns("runs", "data"))
+    for made in (".venv/book.stamp", "_build/html/index.html"):
+        (tmp_path / made).parent.mkdir(parents=True)
+        (tmp_path / made).touch()
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (1e9, 1e9))
+    command = ["make", "-n", "VENV=.venv", "book"]
+    told = [subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, text=True, check=True).stdout for more in ([], ["-W", changed])]
+    assert "jupyter-book build" not in told[0] and "jupyter-book build" in told[1] and ("--all" in told[1]) == all_pages
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", ".ci/run", *(f".github/workflows/{path.name}" for path in WORKFLOWS)])
