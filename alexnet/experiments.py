@@ -338,6 +338,27 @@ def error(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     return wrong.item() / len(images)
 
 
+@torch.no_grad()
+def divisors(model: nn.Module, images: Tensor) -> list[list[float | None]]:
+    """What each local response normalisation of the net divides by: quantiles of 5, 50 and 95 % over all activations but zeros.
+
+    They are None where all are zero.
+    """
+    rows = []
+
+    def look(norm: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        quantiles = (inputs[0] / output).nanquantile(torch.tensor([0.05, 0.5, 0.95], device=images.device))
+        rows.append([_digits(value) for value in quantiles.tolist()])
+
+    hooks = [module.register_forward_hook(look) for module in model.modules() if isinstance(module, LocalResponseNorm)]
+    if hooks:
+        model.eval()(images)
+        model.train()
+    for hook in hooks:
+        hook.remove()
+    return rows
+
+
 def fit(setting: Setting, data: tuple[Tensor, Tensor, Tensor, Tensor], classes: int, bar: tqdm) -> tuple[nn.Module, dict]:
     """Train one net.
 
@@ -350,8 +371,8 @@ def fit(setting: Setting, data: tuple[Tensor, Tensor, Tensor, Tensor], classes: 
         training; ``test_error``: a figure an epoch, or fewer where the test images are more than the training
         images, the last one always; where the rate fell to zero, ``final_train_error``: of all training
         images afterwards, in evaluation mode; of the four-layer net on bytes, ``ten_crop_error``, of the test images with ten views, and
-        ``augment_share``, of the time. Errors are shares, 0 to 1. A loss that is not finite ends the run, with
-        None, and so does a loss that has not fallen by 2 % in four epochs.
+        ``augment_share``, of the time; of a net with local response normalisation what :func:`divisors` finds, after each epoch. Errors
+        are shares, 0 to 1. A loss that is not finite ends the run, with None, and so does a loss that has not fallen by 2 % in four epochs.
     """
     images, labels, test_images, test_labels = data
     augment, plain = (lambda x: x), (lambda x: x)
@@ -385,6 +406,8 @@ def fit(setting: Setting, data: tuple[Tensor, Tensor, Tensor, Tensor], classes: 
         ends = quarters[1][-1] < setting.target or (n == 3 and sum(curve["loss"][3]) > 0.98 * sum(curve["loss"][0]))
         if ends or n + 1 == setting.epochs or (n + 1) % max(1, len(test_images) // len(images)) == 0:
             curve["test_error"].append(_digits(error(model, test_images, test_labels)))
+        if divided := divisors(model, test_images[:100]):
+            curve.setdefault("divisors", []).append(divided)
         bar.set_postfix_str(f"training error {quarters[1][-1]:.1%}")
         if ends:
             break
@@ -604,10 +627,13 @@ def baseline(lab: Lab) -> Setting:
 def lrn(lab: Lab) -> None:
     """P9: the net of 2012 without normalisation, with it after the paper and after the code, with its own and with batch normalisation.
 
-    As nets are trained today; and with the pixels, the initialisation and the decay of 2012, whose activations are larger.
+    As nets are trained today; and with the pixels, the initialisation and the decay of 2012. What the paper's normalisation
+    divides by, one short run of each tells.
     """
     for recipe, epochs in ((TODAY, 1), (THEN, 4)):
-        over_seeds(lab, [best_rate(lab, replace(recipe, norm=norm), epochs) for norm in NORMS])
+        best = {norm: best_rate(lab, replace(recipe, norm=norm), epochs) for norm in NORMS}
+        lab.run(replace(best["paper's alpha"], epochs=12))
+        over_seeds(lab, best.values())
 
 
 def pooling(lab: Lab) -> None:

@@ -283,6 +283,17 @@ def test_it_learns(patches):
     assert curve["loss"][-1][-1] < 0.7 * curve["loss"][0][0] and curve["train_error"][-1][-1] < curve["train_error"][0][0]
 
 
+def test_divisors_by_hand(patches):
+    images = torch.tensor([0.0, 100, 100, 100, 100, 100, 0]).view(1, 7, 1, 1).expand(1, 7, 2, 2)
+    net = nn.Sequential(nn.Identity(), LocalResponseNorm(3, alpha=3e-4))  # 1e-4 times a sum of two or three squares
+    [found] = experiments.divisors(net, images)
+    assert found == pytest.approx([4**0.75, 5**0.75, 5**0.75], abs=1e-4) and not net[1]._forward_hooks
+    assert experiments.divisors(net, 0 * images) == [[None] * 3] and experiments.divisors(net[:1], images) == []
+    rows = one(Setting(norm="paper's alpha", epochs=2), patches)["divisors"]
+    assert [len(row) for row in rows] == [2, 2] and all(1.68 < low <= middle <= high for row in rows for low, middle, high in row)
+    assert "divisors" not in one(Setting(epochs=1), patches)
+
+
 def test_it_stops_at_its_target(patches):
     assert len(one(Setting(epochs=5, target=1.1), patches)["test_error"]) == 1
 
