@@ -79,7 +79,7 @@ class Setting:
 
 
 def four_layer(setting: Setting, classes: int, size: int = 32) -> nn.Sequential:
-    """The CIFAR-10 net of 2012 in four layers of weights: ``example-layers/layers-18pct.cfg``.
+    """The CIFAR-10 net of 2012 in four layers of weights: ``layers-cifar/layers-18pct.cfg``.
 
     The paper does not specify the "four-layer" net of its Figure 1 further. As in that file, the first pooling takes the
     maximum, before the activation, and the others take the mean; windows may hang over the edge, so that 3/2 and 2/2

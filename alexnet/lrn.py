@@ -66,8 +66,8 @@ class MapNorm(nn.Module):
 
     y = x / (k + alpha / size² * sum of x² over the ``size`` × ``size`` positions of the same map around it) ** beta
 
-    The defaults are those of ``cnorm2`` in ``layers-145.cfg``; the constant is not in the file. At the border the window
-    is cut off, and alpha still divided by size²: what lies outside counts as zeros.
+    The defaults are those of ``cnorm2a`` in ``layers-145.cfg`` and ``layer-params-145.cfg``; the constant is not in them. At
+    the border the window is cut off, and alpha still divided by size²: what lies outside counts as zeros.
 
     Args:
         size: height and width of the window, odd.

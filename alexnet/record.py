@@ -38,7 +38,7 @@ class Claim:
 
 
 def record() -> dict:
-    """All of the file: "claims", "logs", "tables" and "reproductions"."""
+    """All of the file: "claims"; "logs" of 2012, and their "repeats" of run 145; "tables" of the paper; "reproductions"."""
     return json.loads(RECORD.read_text())
 
 

@@ -14,7 +14,7 @@ for path in map(Path, sys.argv[1:]):
     print(path, flush=True)
     notebook = nbformat.read(path, as_version=4)
     here = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, resources=here, record_timing=False, store_widget_state=False).execute()
+    NotebookClient(notebook, resources=here, record_timing=False, store_widget_state=False, coalesce_streams=True).execute()
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)

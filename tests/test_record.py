@@ -56,6 +56,13 @@ def test_a_cell_that_finds_something_else_fails():
             claim(*wrong)
 
 
+def test_rows_of_the_logs():
+    rows = record.record()["logs"] + record.record()["repeats"]
+    assert len({(row["run"], row.get("set"), row.get("views")) for row in rows}) == len(rows)
+    assert all(15 < row["top5"] < row["top1"] - 15 < 30 for row in rows)
+    assert "145" not in {row["run"] for row in record.record()["repeats"]}  # its figure stands among the logs
+
+
 def test_all_verdicts_stand_in_the_introduction():
     explained = re.findall(r"^\| ([a-z ]+) \|", (BOOK / "intro.md").read_text(), re.M)
     assert explained[1:] == list(VERDICTS)

@@ -106,7 +106,7 @@ def test_it_begins_like_the_grouped_net():
 
 
 def test_columns_that_never_talk():
-    """Run 150 of the source: without a layer that reads both before fc6."""
+    """No convolution reads both columns."""
     columns = TwoGPUAlexNet(10, CPUS, "small", groups=(1, 2, 2, 2, 2))
     assert columns.crossing == ["fc6", "fc7", "fc8"]
     with traffic() as crossed:
