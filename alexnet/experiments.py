@@ -338,6 +338,16 @@ def error(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     return wrong.item() / len(images)
 
 
+def optimizer_of(model: nn.Module, setting: Setting) -> torch.optim.SGD:
+    """PyTorch's rule with the setting's rates and decays: those of the weights, of the last layer's weights, of the biases."""
+    weights = [p for p in model.parameters() if p.ndim > 1]
+    biases = [p for p in model.parameters() if p.ndim <= 1]  # and what batch normalisation has
+    groups = [{"params": weights[:-1], "weight_decay": setting.decay, "lr": setting.rate}]
+    groups += [{"params": weights[-1:], "weight_decay": setting.decay * setting.last_decay, "lr": setting.rate}]
+    groups += [{"params": biases, "lr": setting.rate * setting.bias_rate}]
+    return torch.optim.SGD(groups, momentum=setting.momentum)
+
+
 @torch.no_grad()
 def divisors(model: nn.Module, images: Tensor) -> list[list[float | None]]:
     """What each local response normalisation of the net divides by: quantiles of 5, 50 and 95 % over all activations but zeros.
@@ -380,12 +390,7 @@ def fit(setting: Setting, data: tuple[Tensor, Tensor, Tensor, Tensor], classes: 
         augment, plain = augmentation_of(setting.augment, images, share=setting.share, raw=setting.scale == "raw bytes")
         test_bytes, test_images = test_images, plain(test_images)
     model = build(setting, classes, test_images.shape[-1]).to(images.device)
-    weights = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": weights[:-1], "weight_decay": setting.decay, "lr": setting.rate}]
-    groups += [{"params": weights[-1:], "weight_decay": setting.decay * setting.last_decay, "lr": setting.rate}]
-    groups += [{"params": others, "lr": setting.rate * setting.bias_rate}]
-    optimizer = torch.optim.SGD(groups, momentum=setting.momentum)
+    optimizer = optimizer_of(model, setting)
     steps = len(images) // setting.batch
     falling = setting.schedule == "linear"
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / (steps * setting.epochs) if falling else 1.0)
