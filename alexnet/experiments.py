@@ -528,7 +528,6 @@ class Lab:
         earlier = json.loads(self.path.read_text())["runs"] if self.path.exists() else []
         kept = {_key(run["setting"]) for run in self.runs}
         runs = self.runs + [run for run in earlier if _key(run["setting"]) not in kept]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_suffix(f".{os.getpid()}.part")
         head = json.dumps(self.head, indent=1)[:-2]
         part.write_text(head + ',\n "runs": [\n' + ",\n".join(json.dumps(run, separators=(",", ":")) for run in runs) + "\n]}\n")
@@ -712,7 +711,6 @@ def small(lab: Lab) -> None:
     made = {"date": str(datetime.date.today()), "machine": machine(lab.device), "licence": LICENCE}
     accuracies = {"one crop": accuracy(False), "ten crops": accuracy(True)}
     results = {"training": weights, "accuracy": accuracies, "same_class": same, "logits": dict(zip(photos(), logits.tolist())), "runs": []}
-    lab.path.parent.mkdir(parents=True, exist_ok=True)
     lab.path.write_text(json.dumps(lab.head | made | results, indent=1) + "\n")
 
 
@@ -760,14 +758,19 @@ def main(arguments: list[str] | None = None) -> None:
             pictures = photo_exemplars(768 if options.quick else 9_216)
         else:
             pictures = photo_patches(128) if options.quick else cifar10(options.data)
-    except (FileNotFoundError, ValueError) as problem:
+        out = options.out or (Path(tempfile.mkdtemp(prefix="alexnet-")) if options.quick else RUNS)
+        out.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as problem:
         sys.exit(str(problem))
     if not options.quick and len(pictures.train) < 10 * Setting().batch:
         sys.exit(f"{options.data} has {len(pictures.train)} training images, too few for an experiment: it takes CIFAR-10's 50,000")
-    out = options.out or (Path(tempfile.mkdtemp(prefix="alexnet-")) if options.quick else RUNS)
     seeds, epochs = options.seeds or (2 if options.quick else 10 if options.name == "specialisation" else 3), options.epochs or (1 if options.quick else None)
-    EXPERIMENTS[options.name](Lab(options.name, pictures, out, options.device, seeds, epochs, options.quick))
-    print(out / f"{options.name}.json")
+    lab = Lab(options.name, pictures, out, options.device, seeds, epochs, options.quick)
+    try:
+        EXPERIMENTS[options.name](lab)
+    except KeyboardInterrupt:
+        sys.exit(f"stopped: what is finished is in {lab.path}; the same command with --out {out} goes on" if lab.runs else "stopped before anything was finished")
+    print(lab.path)
 
 
 if __name__ == "__main__":

@@ -105,6 +105,27 @@ def test_killed_and_started_again(tmp_path):
     assert json.loads((part / "lrn.json").read_text())["runs"][: len(kept)] == kept  # not made again
 
 
+def test_interrupted(tmp_path):
+    """Ctrl-C ends with a sentence that says what is kept and how to go on."""
+    folder = tmp_path / "new" / "runs"
+    command = [sys.executable, "-m", "alexnet.experiments", "lrn", "--quick", "--device", "cpu", "--out", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        while not (folder / "lrn.json").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        told = process.communicate()[1]
+    assert process.returncode == 1
+    assert told.splitlines()[-1] == f"stopped: what is finished is in {folder / 'lrn.json'}; the same command with --out {folder} goes on"
+    assert "Traceback" not in told and curves(folder / "lrn.json")
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit, match=f"^[^\n]*{tmp_path / 'file'}[^\n]*$"):
+        main(["lrn", "--quick", "--out", str(tmp_path / "file")])
+
+
 def test_what_another_experiment_made_is_taken_over(tmp_path, capsys):
     main(["lrn", "--quick", "--out", str(tmp_path)])
     main(["pooling", "--quick", "--out", str(tmp_path)])
