@@ -54,8 +54,10 @@ def test_float32_to_two_millionths():
         leaf = x.clone().requires_grad_()
         y = norm(leaf)
         pairs.append((y.detach(), torch.autograd.grad(y, leaf, grad)[0]))
-    for ours, theirs in zip(*pairs):
-        assert ((ours - theirs).abs() <= 2e-6 * theirs.abs().max()).all()
+    (y, gradient), (their_y, their_gradient) = pairs
+    torch.testing.assert_close(y, their_y, rtol=2e-6, atol=0)
+    # A gradient is a difference of two terms; where they cancel, its error is theirs
+    torch.testing.assert_close(gradient, their_gradient, rtol=2e-6, atol=2e-6 * their_gradient.abs().max().item())
 
 
 @given(shape=SHAPES, groups=st.sampled_from([1, 2]), **SETTINGS)
@@ -67,14 +69,21 @@ def test_gradcheck(shape, groups, **setting):
     assert torch.autograd.gradgradcheck(LocalResponseNorm(**setting, groups=groups), (x,))
 
 
-def test_the_memory_format_stays():
-    x = torch.randn(2, 8, 5, 5)
-    last = x.to(memory_format=torch.channels_last).requires_grad_()
-    y = LocalResponseNorm(groups=2)(last)
-    assert y.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(y, LocalResponseNorm(groups=2)(x))
-    y.sum().backward()  # a gradient in another format than the maps
-    assert last.grad.shape == x.shape
+@pytest.mark.parametrize(("shape", "last"), [((2, 8, 5, 5), torch.channels_last), ((2, 8, 3, 5, 5), torch.channels_last_3d)])
+def test_the_memory_format_stays(shape, last):
+    torch.manual_seed(0)
+    found = []
+    x = torch.randn(shape) * 100
+    for memory_format in (torch.contiguous_format, last):
+        leaf = x.clone(memory_format=memory_format).requires_grad_()
+        y = LocalResponseNorm(groups=2)(leaf)
+        assert y.is_contiguous(memory_format=memory_format)
+        y.square().sum().backward()
+        found.append((y.detach(), leaf.grad))
+        leaf.grad = None
+        LocalResponseNorm(groups=2)(leaf).sum().backward()  # what comes back is one number, expanded, in no format at all
+        found[-1] += (leaf.grad,)
+    torch.testing.assert_close(*found)
 
 
 def test_what_it_keeps_for_the_backward_pass():
@@ -88,21 +97,32 @@ def test_what_it_keeps_for_the_backward_pass():
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
 def test_half_precision(half):
-    x = torch.randn(2, 8, 5, 5).to(half)
-    y = LocalResponseNorm()(x)
-    assert y.dtype == half
-    torch.testing.assert_close(y.float(), nn.LocalResponseNorm(5, 1e-4, 0.75, 2.0)(x.float()), rtol=1e-2, atol=1e-2)
+    torch.manual_seed(0)
+    x, grad = (torch.randn(2, 8, 5, 5) * 300).to(half), torch.randn(2, 8, 5, 5).to(half)  # squares that float16 does not hold
+    pairs = []
+    for norm, value in ((LocalResponseNorm(alpha=5e-4), x), (nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0), x.float())):
+        leaf = value.clone().requires_grad_()
+        y = norm(leaf)
+        y.backward(grad.to(y.dtype))
+        pairs.append((y.detach(), leaf.grad))
+    (y, gradient), (exact, exact_gradient) = pairs
+    assert y.dtype == gradient.dtype == half and exact.abs().max() < 0.2 * (x.float() / 2**0.75).abs().max()  # it normalises
+    torch.testing.assert_close((y.float(), gradient.float()), (exact, exact_gradient), rtol=1e-2, atol=1e-3)
     with torch.autocast("cpu", dtype=half):
-        assert LocalResponseNorm()(x).dtype == nn.LocalResponseNorm(5)(x).dtype == torch.float32
+        for value in (x, x.float()):
+            y = LocalResponseNorm(alpha=5e-4)(value)
+            assert y.dtype == nn.LocalResponseNorm(5)(value).dtype == torch.float32
+            torch.testing.assert_close(y, exact)
 
 
-def test_compiled():
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_compiled(memory_format):
     torch.manual_seed(0)
     norm = LocalResponseNorm(4, groups=2)
-    x = torch.randn(2, 8, 5, 5, requires_grad=True)
+    x = (torch.randn(2, 8, 5, 5) * 100).to(memory_format=memory_format).requires_grad_()
     compiled = torch.compile(norm, backend="aot_eager", fullgraph=True)  # needs no C++ compiler
     torch.testing.assert_close(compiled(x), norm(x))
-    torch.testing.assert_close(torch.autograd.grad(compiled(x).sum(), x), torch.autograd.grad(norm(x).sum(), x))
+    torch.testing.assert_close(*(torch.autograd.grad(of(x).square().sum(), x) for of in (compiled, norm)))
 
 
 def test_an_empty_batch():
