@@ -2,7 +2,8 @@
 
 Each trains a few dozen small nets on CIFAR-10 and writes ``book/runs/NAME.json``, a run at a time: what is finished is
 kept, and the same command goes on where it was stopped. Everything that tells one run from another stands in its
-:class:`Setting`; on the same machine, the same setting gives the same curve.
+:class:`Setting`; on the same machine, the same setting gives the same curve. On another the curve is another, all the more
+if that computes in another :func:`precision`, which stands beside each run.
 """
 
 import argparse
@@ -300,12 +301,15 @@ def augmentation_of(kind: str, images: Tensor, size: int = 24, share: int = 1, r
     return random, middle
 
 
-def half(device: torch.device) -> torch.autocast:
-    """Convolutions in bfloat16, the weights in float32: about twice as fast.
+def precision(device: torch.device) -> str:
+    """What convolutions are computed in: bfloat16, or float32 on a CPU without AVX-512, on which PyTorch's convolution of
+    bfloat16 takes ten times as long."""
+    return "bfloat16" if device.type != "cpu" or "AVX512" in torch.backends.cpu.get_cpu_capability() else "float32"
 
-    Not on a CPU without AVX-512, where PyTorch's convolution of bfloat16 takes ten times as long as that of float32.
-    """
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type != "cpu" or "AVX512" in torch.backends.cpu.get_cpu_capability())
+
+def half(device: torch.device) -> torch.autocast:
+    """Convolutions in bfloat16, the weights in float32: about twice as fast, where :func:`precision` has it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision(device) == "bfloat16")
 
 
 def epoch(
@@ -348,25 +352,35 @@ def optimizer_of(model: nn.Module, setting: Setting) -> torch.optim.SGD:
     return torch.optim.SGD(groups, momentum=setting.momentum)
 
 
-@torch.no_grad()
 def divisors(model: nn.Module, images: Tensor) -> list[list[float | None]]:
     """What each local response normalisation of the net divides by: quantiles of 5, 50 and 95 % over all activations but zeros.
 
     They are None where all are zero.
     """
-    rows = []
+    quantiles = torch.tensor([0.05, 0.5, 0.95], device=images.device)
+    return _of_each(LocalResponseNorm, model, images, lambda x, y: [_digits(value) for value in (x / y).nanquantile(quantiles).tolist()])
 
-    def look(norm: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        quantiles = (inputs[0] / output).nanquantile(torch.tensor([0.05, 0.5, 0.95], device=images.device))
-        rows.append([_digits(value) for value in quantiles.tolist()])
 
-    hooks = [module.register_forward_hook(look) for module in model.modules() if isinstance(module, LocalResponseNorm)]
+def saturated(model: nn.Module, images: Tensor) -> list[float]:
+    """Share of the outputs of each tanh of the net whose slope is below a tenth."""
+    return _of_each(nn.Tanh, model, images, lambda x, y: _digits((1 - y**2 < 0.1).float().mean().item()))
+
+
+@torch.no_grad()
+def _of_each(kind: type, model: nn.Module, images: Tensor, look: Callable[[Tensor, Tensor], object]) -> list:
+    """What ``look(input, output)`` finds at each layer of a kind, in evaluation mode, in the order of the layers."""
+    found = []
+    hooks = [
+        module.register_forward_hook(lambda module, inputs, output: found.append(look(inputs[0], output)))
+        for module in model.modules()
+        if isinstance(module, kind)
+    ]
     if hooks:
         model.eval()(images)
         model.train()
     for hook in hooks:
         hook.remove()
-    return rows
+    return found
 
 
 def fit(setting: Setting, data: tuple[Tensor, Tensor, Tensor, Tensor], classes: int, bar: tqdm) -> tuple[nn.Module, dict]:
@@ -381,7 +395,7 @@ def fit(setting: Setting, data: tuple[Tensor, Tensor, Tensor, Tensor], classes: 
         training; ``test_error``: a figure an epoch, or fewer where the test images are more than the training
         images, the last one always; where the rate fell to zero, ``final_train_error``: of all training
         images afterwards, in evaluation mode; of the four-layer net on bytes, ``ten_crop_error``, of the test images with ten views, and
-        ``augment_share``, of the time; of a net with local response normalisation what :func:`divisors` finds, after each epoch. Errors
+        ``augment_share``, of the time; what :func:`divisors` and :func:`saturated` find, where there is such a layer, after each epoch. Errors
         are shares, 0 to 1. A loss that is not finite ends the run, with None, and so does a loss that has not fallen by 2 % in four epochs.
     """
     images, labels, test_images, test_labels = data
@@ -411,8 +425,9 @@ def fit(setting: Setting, data: tuple[Tensor, Tensor, Tensor, Tensor], classes: 
         ends = quarters[1][-1] < setting.target or (n == 3 and sum(curve["loss"][3]) > 0.98 * sum(curve["loss"][0]))
         if ends or n + 1 == setting.epochs or (n + 1) % max(1, len(test_images) // len(images)) == 0:
             curve["test_error"].append(_digits(error(model, test_images, test_labels)))
-        if divided := divisors(model, test_images[:100]):
-            curve.setdefault("divisors", []).append(divided)
+        for look in (divisors, saturated):
+            if row := look(model, test_images[:100]):
+                curve.setdefault(look.__name__, []).append(row)
         bar.set_postfix_str(f"training error {quarters[1][-1]:.1%}")
         if ends:
             break
@@ -520,7 +535,7 @@ class Lab:
         seconds = round(time.perf_counter() - start, 1)
         share = {"augment_share": curve.pop("augment_share")} if "augment_share" in curve else {}  # a time, like the seconds
         print(f"{self.path.stem} {len(self.runs) + 1}: {_difference(setting)}: {len(curve['loss'])} epochs, {seconds} s", flush=True)
-        made = {"date": str(datetime.date.today()), "machine": machine(self.device)}
+        made = {"date": str(datetime.date.today()), "machine": machine(self.device), "precision": precision(torch.device(self.device))}
         return {"setting": json.loads(_key(asdict(setting))), "curve": curve, "seconds": seconds, **share, **made}
 
     def _save(self) -> None:
@@ -557,7 +572,7 @@ def machine(device: str) -> str:
     else:
         lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
         names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-        kind = torch.backends.cpu.get_cpu_capability()  # on it depends in what half() computes
+        kind = torch.backends.cpu.get_cpu_capability()
         where = f"{names[0] if names else platform.machine()}, {kind}, {torch.get_num_threads()} threads"
     return f"{where}; torch {torch.__version__}, torchvision {torchvision.__version__}, Python {platform.python_version()}"
 
@@ -609,12 +624,16 @@ def relu(lab: Lab) -> None:
     """P5: epochs to 25 % training error with ReLU, tanh and sigmoid, each with its own best rate.
 
     With today's initialisation and scale of the pixels and with those of 2012; then crossed, to see which of them matters.
+    How much of tanh is saturated, a short run of each tells.
     """
     for init, scale in CAUSES:
         activations = ACTIVATIONS if (init, scale) in CAUSES[:2] else ("relu", "tanh")
         start = 0.03 if scale == "standardised" else 0.001
         settings = [Setting(activation=name, init=init, scale=scale, rate=start, target=0.25, epochs=12) for name in activations]
         best = [best_rate(lab, setting) for setting in settings]
+        for setting in best:
+            if setting.activation == "tanh":
+                lab.run(replace(setting, epochs=4, target=0.0))
         over_seeds(lab, [replace(s, epochs=48) if (s.activation, s.scale) == ("tanh", "raw") else s for s in best])  # it needs them
 
 

@@ -3,11 +3,13 @@
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -315,6 +317,17 @@ def test_divisors_by_hand(patches):
     assert "divisors" not in one(Setting(epochs=1), patches)
 
 
+def test_saturated_by_hand(patches):
+    images = torch.tensor([[-4.0, 0, 1, 1.8], [0, 0, 1, 2]])  # a slope below a tenth at -4 and at 2; at 1.8 it is 0.104
+    net = nn.Sequential(nn.Tanh(), nn.Linear(4, 4), nn.Tanh())
+    nn.init.zeros_(net[1].weight)
+    nn.init.constant_(net[1].bias, 5)
+    assert experiments.saturated(net, images) == [0.25, 1.0] and experiments.saturated(net[1:2], images) == []
+    rows = one(Setting(activation="tanh", init="original", scale="raw", epochs=2), patches)["saturated"]
+    assert [len(row) for row in rows] == [3, 3]
+    assert "saturated" not in one(Setting(epochs=1), patches)
+
+
 def test_it_stops_at_its_target(patches):
     assert len(one(Setting(epochs=5, target=1.1), patches)["test_error"]) == 1
 
@@ -513,7 +526,7 @@ def test_what_is_said_of_an_idea_rests_on_three_seeds(claim, monkeypatch):
 
     monkeypatch.setattr(findings, "recorded", noted)
     found = findings.idea(claim)
-    assert len(asked) <= (4 if claim == "P16" else 2) and all(sorted(run["setting"]["seed"] for run in runs)[:3] == [0, 1, 2] for runs in asked)
+    assert len(asked) <= 2 and all(sorted(run["setting"]["seed"] for run in runs)[:3] == [0, 1, 2] for runs in asked)
     assert asked or claim == "P25"  # of one net, whose figure is a mean over 1,000 queries
     assert found.verdict in VERDICTS[:-1]
 
@@ -530,8 +543,48 @@ def test_what_is_recorded_carries_all_that_it_takes_to_run_it_again(path):
     assert file["command"] == f"python -m alexnet.experiments {path.stem}" and file["options"] == {"seeds": seeds, "epochs": None}
     if path.stem != "kernels":
         assert file["data"]["name"] == "CIFAR-10" and (file["data"]["train"], file["data"]["test"]) == (50_000, 10_000)
+    assert file["runs"] or path.stem == "small"
     for run in file["runs"]:
         setting, curve = Setting(**{**run["setting"], "pool": tuple(run["setting"]["pool"])}), run["curve"]
-        assert "torch" in run["machine"] and run["seconds"] > 0 and run["date"].startswith("20")
-        assert 1 <= len(curve["test_error"]) <= setting.epochs and len(curve["train_error"]) == len(curve["loss"])
+        assert re.fullmatch(r".+; torch \S+, torchvision \S+, Python 3\.\d+\.\d+", run["machine"]), run["machine"]
+        assert run["precision"] in ("bfloat16", "float32") and run["seconds"] > 0 and re.fullmatch(r"20\d\d-\d\d-\d\d", run["date"])
+        assert 1 <= len(curve["test_error"]) <= setting.epochs and 1 <= len(curve["train_error"]) == len(curve["loss"]) <= setting.epochs
+        assert all(len(row) == 4 for row in curve["loss"] + curve["train_error"])
     assert path.stat().st_size < 300_000
+
+
+class Reader(experiments.Lab):
+    """A laboratory that trains nothing: it notes what the code asks for and the file has not."""
+
+    def __init__(self, path):
+        data = json.loads(path.read_text())["data"]
+        pictures = SimpleNamespace(name=data["name"], train=range(data["train"]), test=range(data["test"]), classes=data["classes"])
+        super().__init__(path.stem, pictures, path.parent, "cpu", 10 if path.stem == "specialisation" else 3, None, False)
+        self.missing = []
+
+    def _train(self, setting):
+        self.missing.append(setting)
+        return {"setting": json.loads(experiments._key(asdict(setting))), "curve": {"loss": [[0.0]]}}
+
+    def _save(self):
+        pass
+
+
+# What no machine has had the hours for
+NOT_YET = {
+    "relu": {("tanh", "torch", "raw", 48, seed) for seed in (1, 2)},
+    "lrn": {(norm, "original", "raw", 90, seed) for norm in ("code's alpha", "batch") for seed in range(3)}
+    | {(norm, "original", "raw", 90, 2) for norm in ("none", "paper's alpha")},
+}
+
+
+@pytest.mark.parametrize("path", [path for path in sorted(RUNS.glob("*.json")) if path.stem != "small"], ids=lambda path: path.stem)
+def test_what_is_recorded_is_what_the_code_asks_for(path, monkeypatch):
+    monkeypatch.delitem(experiments.NORMS, "within maps")  # not yet either, and there is no best rate without a run
+    lab = Reader(path)
+    experiments.EXPERIMENTS[path.stem](lab)
+    name = "norm" if path.stem == "lrn" else "activation"
+    missing = {(getattr(s, name), s.init, s.scale, s.epochs, s.seed) for s in lab.missing}
+    assert missing == NOT_YET.get(path.stem, set())
+    unasked = [run["setting"] for run in json.loads(path.read_text())["runs"] if run["setting"] not in [known["setting"] for known in lab.runs]]
+    assert len(unasked) == (path.stem == "specialisation")  # the run that got less than 70 % right in six epochs, so that there are eight
