@@ -192,7 +192,7 @@ def cifar10(root: str | Path = CIFAR10_FOLDER) -> Pictures:
 
     Raises:
         FileNotFoundError: if there is neither, and no network to fetch it from.
-        ValueError: if the class folders do not agree.
+        ValueError: if the class folders do not agree, or a file in them is not a picture of 32×32.
     """
     root = Path(root)
     if (root / "train").is_dir():
@@ -215,9 +215,18 @@ def cifar10(root: str | Path = CIFAR10_FOLDER) -> Pictures:
 def _class_folders(root: Path) -> Pictures:
     tensors = []
     for part in data_set(root):
-        images = [F.pil_to_tensor(Image.open(path).convert("RGB")) for path in part.paths]
-        tensors += [torch.stack(images), part.labels]  # (N, 3, 32, 32)
+        tensors += [torch.stack([_of_32_pixels(path) for path in part.paths]), part.labels]  # (N, 3, 32, 32)
     return Pictures("CIFAR-10", part.classes, *tensors)
+
+
+def _of_32_pixels(path: str) -> Tensor:
+    try:
+        image = decode(path)
+    except OSError as problem:
+        raise ValueError(f"{path} cannot be used ({problem}): put a whole picture there, or remove the file") from problem
+    if image.shape != (3, 32, 32):
+        raise ValueError(f"{path} has {image.shape[2]}×{image.shape[1]} pixels, CIFAR-10's pictures 32×32: name another folder")
+    return image
 
 
 # Folders of pictures

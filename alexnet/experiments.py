@@ -496,10 +496,8 @@ class Lab:
         if self.path.exists():
             before = json.loads(self.path.read_text())
             for what in ("command", "options", "data"):
-                if before[what] != self.head[what]:
-                    raise SystemExit(
-                        f"{self.path} was made with other {what} ({before[what]}): give another folder with --out, or move the file away"
-                    )
+                if before.get(what) != self.head[what]:
+                    raise ValueError(f"{self.path} was made with other {what} ({before.get(what)}): give another folder with --out, or move the file away")
         self.runs: list[dict] = []
         self._data: tuple = ()
 
@@ -550,8 +548,19 @@ class Lab:
 
 
 def _recorded(folder: Path, data: dict) -> dict[str, dict]:
-    files = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    return {_key(run["setting"]): run for file in files if file.get("data") == data for run in file.get("runs", [])}
+    """The runs on some data that the files of a folder hold, by setting.
+
+    Raises:
+        ValueError: for a file that is no record of runs.
+    """
+    known = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            file = json.loads(path.read_text())
+            known |= {_key(run["setting"]): run for run in file["runs"] if file["data"] == data}
+        except (KeyError, TypeError, ValueError) as problem:
+            raise ValueError(f"{path} is no file of recorded runs ({problem!r}): move it away, or give another folder with --out") from problem
+    return known
 
 
 def _key(setting: dict) -> str:
@@ -771,20 +780,20 @@ def main(arguments: list[str] | None = None) -> None:
     for name in ("seeds", "epochs"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             parser.error(f"--{name} is 1 or more, not {getattr(options, name)}")
+    seeds, epochs = options.seeds or (2 if options.quick else 10 if options.name == "specialisation" else 3), options.epochs or (1 if options.quick else None)
     try:
         usable(options.device)
         if options.name == "kernels":
             pictures = photo_exemplars(768 if options.quick else 9_216)
         else:
             pictures = photo_patches(128) if options.quick else cifar10(options.data)
+        if not options.quick and len(pictures.train) < 10 * Setting().batch:
+            raise ValueError(f"{options.data} has {len(pictures.train)} training images, too few for an experiment: it takes CIFAR-10's 50,000")
         out = options.out or (Path(tempfile.mkdtemp(prefix="alexnet-")) if options.quick else RUNS)
         out.mkdir(parents=True, exist_ok=True)
+        lab = Lab(options.name, pictures, out, options.device, seeds, epochs, options.quick)
     except (OSError, ValueError) as problem:
         sys.exit(str(problem))
-    if not options.quick and len(pictures.train) < 10 * Setting().batch:
-        sys.exit(f"{options.data} has {len(pictures.train)} training images, too few for an experiment: it takes CIFAR-10's 50,000")
-    seeds, epochs = options.seeds or (2 if options.quick else 10 if options.name == "specialisation" else 3), options.epochs or (1 if options.quick else None)
-    lab = Lab(options.name, pictures, out, options.device, seeds, epochs, options.quick)
     try:
         EXPERIMENTS[options.name](lab)
     except KeyboardInterrupt:

@@ -146,6 +146,16 @@ def test_folders_that_do_not_agree(folders):
         cifar10(folders)
 
 
+def test_a_file_that_is_no_picture_of_32_pixels(folders):
+    file = folders / "train" / "cat" / "0.png"
+    to_pil_image(torch.zeros(3, 30, 40, dtype=torch.uint8)).save(file)
+    with pytest.raises(ValueError, match=r"cat/0\.png has 40×30 pixels, CIFAR-10's pictures 32×32: name another folder$"):
+        cifar10(folders)
+    file.write_text("no picture")
+    with pytest.raises(ValueError, match=r"cat/0\.png cannot be used \(no picture of a known kind\): put a whole picture there, or remove the file$"):
+        cifar10(folders)
+
+
 @pytest.fixture
 def stand_in(tmp_path, monkeypatch):
     """An archive in CIFAR-10's format, on a server of this machine, and a folder for it."""

@@ -128,6 +128,14 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         main(["lrn", "--quick", "--out", str(tmp_path / "file")])
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"runs": [{}]}', '{"data": {}}'])
+def test_a_file_that_is_no_record_is_named(tmp_path, text):
+    (tmp_path / "lrn.json").write_text(text)
+    with pytest.raises(SystemExit, match=r"^[^\n]*lrn\.json is no file of recorded runs[^\n]*move it away[^\n]*$"):
+        main(["lrn", "--quick", "--out", str(tmp_path)])
+    assert (tmp_path / "lrn.json").read_text() == text
+
+
 def test_what_another_experiment_made_is_taken_over(tmp_path, capsys):
     main(["lrn", "--quick", "--out", str(tmp_path)])
     main(["pooling", "--quick", "--out", str(tmp_path)])
