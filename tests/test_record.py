@@ -63,6 +63,21 @@ def test_rows_of_the_logs():
     assert "145" not in {row["run"] for row in record.record()["repeats"]}  # its figure stands among the logs
 
 
+@pytest.mark.parametrize(
+    ("name", "worse", "better"),
+    [
+        ("P9", ("148", "2012 validation", "ten"), ("145", "2012 validation", "ten")),
+        ("P10", ("147", "2012 validation", "ten"), ("145", "2012 validation", "ten")),
+        ("P14", ("145", "2010 test", "centre"), ("145", "2010 test", "ten")),
+    ],
+)
+def test_what_a_claim_says_of_the_logs_is_what_they_say(name, worse, better):
+    rows = {(row["run"], row["set"], row["views"]): row for row in record.record()["logs"]}
+    top1, top5 = (rows[worse][error] - rows[better][error] for error in ("top1", "top5"))
+    assert claims()[name].logs.removesuffix(", on ImageNet") == f"{top1:.2f} and {top5:.2f}"
+    assert [row.name for row in claims().values() if row.logs not in ("", "–")] == ["P9", "P10", "P14"]
+
+
 def test_all_verdicts_stand_in_the_introduction():
     explained = re.findall(r"^\| ([a-z ]+) \|", (BOOK / "intro.md").read_text(), re.M)
     assert explained[1:] == list(VERDICTS)
