@@ -45,7 +45,7 @@ def columns(shapes: Mapping[str, tuple[int, ...]], crossing: Sequence[str], chos
     """The net of two columns, image on top, with one layer picked out.
 
     Args:
-        shapes: layer names in order, the image first, and what a layer puts out, both columns together: (maps, height,
+        shapes: layer names in order, the image first, and the outputs of a layer, both columns together: (maps, height,
             width) or (units,).
         crossing: the layers that read both columns.
         chosen: the layer to pick out, with the lines that lead to it.
@@ -387,10 +387,10 @@ def _pixels(values: np.ndarray, x: float, y: float, side: float) -> str:
 
 
 def units(values: Sequence[float], kept: Sequence[bool], top: float, label: str) -> str:
-    """A layer as discs, as large as what they put out; a unit that is dropped is a cross.
+    """A layer as discs, as large as their outputs; a unit that is dropped is a cross.
 
     Args:
-        values: what each unit puts out, zero or more.
+        values: the output of each unit, zero or more.
         kept: whether it does.
         top: the value of the largest disc that has room.
         label: what they are, for who cannot see them.

@@ -155,8 +155,8 @@ def stack(net: AlexNet) -> None:
 
 
 def separate(net: AlexNet) -> None:
-    """Each convolution of 3×3, but for one that reads the image, in as many groups as it reads maps, and one of 1×1 that
-    mixes them, as in MobileNets (Howard et al., 2017): no columns any more behind them."""
+    """Each convolution of 3×3, except one that reads the image, in as many groups as it reads maps, and one of 1×1 that
+    mixes them, as in MobileNets (Howard et al., 2017): no columns any more after them."""
 
     def two(conv: nn.Conv2d) -> nn.Module:
         if conv.kernel_size != (3, 3) or conv.in_channels == 3:
@@ -189,7 +189,7 @@ REPLACEMENTS: dict[str, tuple[Callable[[AlexNet], None], ...]] = {
 
 
 def first_layer(setting: Setting, classes: int, size: int = 96) -> AlexNet:
-    """The paper's first layer, 96 kernels of 11×11 with stride 4 in two columns, and little behind it, for pictures of 96×96."""
+    """The paper's first layer, 96 kernels of 11×11 with stride 4 in two columns, and little after it, for pictures of 96×96."""
     return AlexNet(classes, "paper", input_size=size, widths=(96, 64, 96, 96, 64), hidden=256, dropout=setting.dropout)
 
 
@@ -206,7 +206,7 @@ def _init_original(layers: list[nn.Module]) -> None:
 
 
 def _init_ones(layers: list[nn.Module]) -> None:
-    """Biases of 1 behind the first layer, as the paper has them; not in the last, whose outputs are the logits."""
+    """Biases of 1 after the first layer, as the paper has them; not in the last, whose outputs are the logits."""
     _init_original(layers)
     for layer in layers[1:-1]:
         nn.init.ones_(layer.bias)
@@ -368,7 +368,7 @@ def saturated(model: nn.Module, images: Tensor) -> list[float]:
 
 @torch.no_grad()
 def _of_each(kind: type, model: nn.Module, images: Tensor, look: Callable[[Tensor, Tensor], object]) -> list:
-    """What ``look(input, output)`` finds at each layer of a kind, in evaluation mode, in the order of the layers."""
+    """What ``look(input, output)`` finds at each layer of a kind, in evaluation mode, from the first to the last."""
     found = []
     hooks = [
         module.register_forward_hook(lambda module, inputs, output: found.append(look(inputs[0], output)))
@@ -395,8 +395,9 @@ def fit(setting: Setting, data: tuple[Tensor, Tensor, Tensor, Tensor], classes: 
         training; ``test_error``: a figure an epoch, or fewer where the test images are more than the training
         images, the last one always; where the rate fell to zero, ``final_train_error``: of all training
         images afterwards, in evaluation mode; of the four-layer net on bytes, ``ten_crop_error``, of the test images with ten views, and
-        ``augment_share``, of the time; what :func:`divisors` and :func:`saturated` find, where there is such a layer, after each epoch. Errors
-        are shares, 0 to 1. A loss that is not finite ends the run, with None, and so does a loss that has not fallen by 2 % in four epochs.
+        ``augment_share``, of the time; where there is such a layer, what :func:`divisors` and :func:`saturated` find in a hundred test
+        images, after each epoch. Errors are shares, 0 to 1. A loss that is not finite ends the run, with None, and so does a loss that
+        has not fallen by 2 % in four epochs.
     """
     images, labels, test_images, test_labels = data
     augment, plain = (lambda x: x), (lambda x: x)
@@ -409,6 +410,7 @@ def fit(setting: Setting, data: tuple[Tensor, Tensor, Tensor, Tensor], classes: 
     falling = setting.schedule == "linear"
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / (steps * setting.epochs) if falling else 1.0)
     curve = {"loss": [], "train_error": [], "test_error": []}
+    some = test_images[:: max(1, len(test_images) // 100)]  # a hundred of all classes, by which they are sorted
     for n in range(setting.epochs):
         found = []
         for result in epoch(model, optimizer, images, labels, setting.batch, augment):
@@ -426,7 +428,7 @@ def fit(setting: Setting, data: tuple[Tensor, Tensor, Tensor, Tensor], classes: 
         if ends or n + 1 == setting.epochs or (n + 1) % max(1, len(test_images) // len(images)) == 0:
             curve["test_error"].append(_digits(error(model, test_images, test_labels)))
         for look in (divisors, saturated):
-            if row := look(model, test_images[:100]):
+            if row := look(model, some):
                 curve.setdefault(look.__name__, []).append(row)
         bar.set_postfix_str(f"training error {quarters[1][-1]:.1%}")
         if ends:
@@ -543,8 +545,11 @@ class Lab:
         runs = self.runs + [run for run in earlier if _key(run["setting"]) not in kept]
         part = self.path.with_suffix(f".{os.getpid()}.part")
         head = json.dumps(self.head, indent=1)[:-2]
-        part.write_text(head + ',\n "runs": [\n' + ",\n".join(json.dumps(run, separators=(",", ":")) for run in runs) + "\n]}\n")
-        os.replace(part, self.path)
+        try:
+            part.write_text(head + ',\n "runs": [\n' + ",\n".join(json.dumps(run, separators=(",", ":")) for run in runs) + "\n]}\n")
+            os.replace(part, self.path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _recorded(folder: Path, data: dict) -> dict[str, dict]:
@@ -674,9 +679,10 @@ def pooling(lab: Lab) -> None:
 
 
 def dropout(lab: Lab) -> None:
-    """P16: eight layers with and without dropout, on 5,000 images and on all of them.
+    """P16: eight layers with and without dropout, on 5,000 images and at a rate that does not fall, until the test error
+    does no more: how many iterations does that take?
 
-    And on 5,000 at a rate that does not fall, until the test error does no more: how many iterations does that take?
+    And how far apart training and test error are after fewer epochs, on 5,000 images and on all of them.
     """
     base = Setting(net="half-small", decay=0.0005)
     for images, epochs, schedule in ((5_000, 16, "linear"), (50_000, 6, "linear"), (5_000, 60, "constant")):
@@ -767,6 +773,13 @@ def limits(lab: Lab) -> None:
 EXPERIMENTS = {function.__name__: function for function in (relu, lrn, pooling, dropout, learning, augmentation, specialisation, kernels, small, paper_and_code, limits)}
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise OSError(f"{folder} cannot be made a folder ({problem.strerror}): name another one with --out") from problem
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m alexnet.experiments", description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=EXPERIMENTS, help="which experiment")
@@ -783,21 +796,24 @@ def main(arguments: list[str] | None = None) -> None:
     seeds, epochs = options.seeds or (2 if options.quick else 10 if options.name == "specialisation" else 3), options.epochs or (1 if options.quick else None)
     try:
         usable(options.device)
+        out = options.out or (Path(tempfile.mkdtemp(prefix="alexnet-")) if options.quick else RUNS)
+        _make(out)
         if options.name == "kernels":
             pictures = photo_exemplars(768 if options.quick else 9_216)
         else:
             pictures = photo_patches(128) if options.quick else cifar10(options.data)
         if not options.quick and len(pictures.train) < 10 * Setting().batch:
             raise ValueError(f"{options.data} has {len(pictures.train)} training images, too few for an experiment: it takes CIFAR-10's 50,000")
-        out = options.out or (Path(tempfile.mkdtemp(prefix="alexnet-")) if options.quick else RUNS)
-        out.mkdir(parents=True, exist_ok=True)
         lab = Lab(options.name, pictures, out, options.device, seeds, epochs, options.quick)
     except (OSError, ValueError) as problem:
         sys.exit(str(problem))
+    except KeyboardInterrupt:
+        sys.exit("stopped before the first run")
     try:
         EXPERIMENTS[options.name](lab)
     except KeyboardInterrupt:
-        sys.exit(f"stopped: what is finished is in {lab.path}; the same command with --out {out} goes on" if lab.runs else "stopped before anything was finished")
+        kept = f"what is finished is in {lab.path}" if lab.path.exists() else "nothing was finished"
+        sys.exit(f"stopped: {kept}; the same command with --out {out} goes on")
     print(lab.path)
 
 

@@ -7,7 +7,7 @@ import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from alexnet.experiments import RUNS, TODAY, Setting
+from alexnet.experiments import RUNS, THEN, TODAY, Setting
 
 
 def recorded(name: str, folder: Path = RUNS, **fields: object) -> list[dict]:
@@ -125,7 +125,8 @@ def _p5() -> Idea:
 
 
 def _p9() -> Idea:
-    none, paper = (recorded("lrn", epochs=TODAY.epochs, scale="standardised", norm=norm) for norm in ("none", "paper's alpha"))
+    # With today's pixels the layer divides by a constant
+    none, paper = (recorded("lrn", epochs=THEN.epochs, scale=THEN.scale, norm=norm) for norm in ("none", "paper's alpha"))
     return Idea("Local response normalisation", *_points(last(none), last(paper)))
 
 

@@ -56,7 +56,7 @@ VARIANTS = {
     "original-code": replace(PAPER, act_last=(1, 5), lrn_alpha=1e-4, within_map=True, middle_std=0.03),
     # All maps connected, no normalisation: the usual re-implementation.
     "single-column": replace(PAPER, groups=(1,) * 5, padding=(2, 2), lrn=False, init="torch"),
-    # Section 3.2: half the kernels, but for the last convolution, so that the parameters stay about as many.
+    # Section 3.2: half the kernels, except in the last convolution, so that the parameters stay about as many.
     "one-gpu": replace(PAPER, widths=(48, 128, 192, 192, 256), groups=(1,) * 5),
     # torchvision.models.alexnet, after Krizhevsky (2014), "One weird trick".
     "torchvision": replace(

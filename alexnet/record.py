@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 
 RECORD = Path(__file__).parent.parent / "book" / "record.json"
-VERDICTS = ("holds", "holds partly", "does not hold", "cannot tell at this scale", "not run here")
+VERDICTS = ("holds", "does not hold", "cannot tell at this scale", "not run here")
 
 
 @dataclass(frozen=True, repr=False)

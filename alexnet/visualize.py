@@ -76,7 +76,7 @@ def _output(model: nn.Module, layer: str, images: Tensor) -> Tensor:
     if layer not in modules or not layer:
         raise ValueError(f"there is no layer {layer!r}: choose one of {', '.join(name for name in modules if name)}")
     heard: list[Tensor] = []
-    # A copy, since a ReLU behind the layer may write over it
+    # A copy, since a ReLU after the layer may write over it
     hook = modules[layer].register_forward_hook(lambda module, inputs, output: heard.append(output.clone()))
     try:
         with _evaluating(model):
@@ -90,7 +90,7 @@ def _output(model: nn.Module, layer: str, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def activations(model: nn.Module, layer: str, images: Tensor) -> Tensor:
-    """What a layer puts out: (N, maps, height, width), or (N, units). Of a layer that is used twice, the last time.
+    """The outputs of a layer: (N, maps, height, width), or (N, units). Of a layer that is used twice, the last time.
 
     Raises:
         ValueError: for a layer that the net does not have, or does not use.

@@ -33,7 +33,7 @@ def seconds(run: Callable[[], object], repeats: int = 9) -> float:
 
 
 def lrn(device: str) -> None:
-    """Local response normalisation, forward and backward; the formula compiled is the peer that counts on a GPU."""
+    """Local response normalisation, forward and backward, beside PyTorch's; on a GPU its compiled form is what counts."""
     x, grad = (torch.randn(32, 96, 55, 55, device=device) for _ in range(2))
     x.requires_grad_()
     copy = torch.empty_like(grad)

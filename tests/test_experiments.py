@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -111,12 +112,13 @@ def test_interrupted(tmp_path):
     """Ctrl-C ends with a sentence that says what is kept and how to go on."""
     folder = tmp_path / "new" / "runs"
     command = [sys.executable, "-m", "alexnet.experiments", "lrn", "--quick", "--device", "cpu", "--out", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    heed = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # which a job in the background of a shell does not
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as process:
         while not (folder / "lrn.json").exists():
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        told = process.communicate()[1]
+        told = process.communicate(timeout=60)[1]
     assert process.returncode == 1
     assert told.splitlines()[-1] == f"stopped: what is finished is in {folder / 'lrn.json'}; the same command with --out {folder} goes on"
     assert "Traceback" not in told and curves(folder / "lrn.json")
@@ -124,7 +126,7 @@ def test_interrupted(tmp_path):
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SystemExit, match=f"^[^\n]*{tmp_path / 'file'}[^\n]*$"):
+    with pytest.raises(SystemExit, match=rf"^{re.escape(str(tmp_path / 'file'))} cannot be made a folder \(.*\): name another one with --out$"):
         main(["lrn", "--quick", "--out", str(tmp_path / "file")])
 
 
@@ -581,14 +583,14 @@ class Reader(experiments.Lab):
 # What no machine has had the hours for
 NOT_YET = {
     "relu": {("tanh", "torch", "raw", 48, seed) for seed in (1, 2)},
-    "lrn": {(norm, "original", "raw", 90, seed) for norm in ("code's alpha", "batch") for seed in range(3)}
-    | {(norm, "original", "raw", 90, 2) for norm in ("none", "paper's alpha")},
+    "lrn": {(norm, "original", "raw", 90, seed) for norm in ("code's alpha", "batch") for seed in range(3)},
 }
 
 
 @pytest.mark.parametrize("path", [path for path in sorted(RUNS.glob("*.json")) if path.stem != "small"], ids=lambda path: path.stem)
 def test_what_is_recorded_is_what_the_code_asks_for(path, monkeypatch):
-    monkeypatch.delitem(experiments.NORMS, "within maps")  # not yet either, and there is no best rate without a run
+    norms = {name: norm for name, norm in experiments.NORMS.items() if name != "within maps"}  # not yet either
+    monkeypatch.setattr(experiments, "NORMS", norms)  # since there is no best rate without a run
     lab = Reader(path)
     experiments.EXPERIMENTS[path.stem](lab)
     name = "norm" if path.stem == "lrn" else "activation"
