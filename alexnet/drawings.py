@@ -504,10 +504,10 @@ def cloud(colours: np.ndarray, axes: np.ndarray, colour: Sequence[float], label:
         colour: (3,), drawn from the middle of the cloud.
         label: what to say to who cannot see it.
     """
-    side = 220
+    side, left = 210, 46  # the longest axis leaves the square
 
     def place(point: np.ndarray) -> tuple[float, float]:
-        return 24 + side * point[0], 8 + side * (1 - point[1])
+        return left + side * point[0], 8 + side * (1 - point[1])
 
     dots = "".join(
         '<circle cx="{:.0f}" cy="{:.0f}" r="2.5" fill="#{:02x}{:02x}{:02x}"/>'.format(*place(c), *(int(255 * part) for part in c)) for c in colours
@@ -520,10 +520,10 @@ def cloud(colours: np.ndarray, axes: np.ndarray, colour: Sequence[float], label:
         lines += f'<line x1="{xa:.0f}" y1="{ya:.0f}" x2="{xb:.0f}" y2="{yb:.0f}" stroke="{FIRST}" stroke-width="{3 - i}"/>'
     x1, y1 = place(middle + np.asarray(colour))
     body = (
-        f'<rect x="24" y="8" width="{side}" height="{side}" fill="none" stroke="currentColor" stroke-opacity="0.4"/>{dots}{lines}'
+        f'<rect x="{left}" y="8" width="{side}" height="{side}" fill="none" stroke="currentColor" stroke-opacity="0.4"/>{dots}{lines}'
         f'<line x1="{x0:.0f}" y1="{y0:.0f}" x2="{x1:.1f}" y2="{y1:.1f}" stroke="{SECOND}" stroke-width="4"/>'
         f'<circle cx="{x1:.1f}" cy="{y1:.1f}" r="5" fill="{SECOND}" stroke="#000"/>'
-        f'<text x="{24 + side / 2}" y="{side + 22}" text-anchor="middle">red</text>'
+        f'<text x="{left + side / 2}" y="{side + 46}" text-anchor="middle">red</text>'
         f'<text x="12" y="{8 + side / 2}" text-anchor="middle" transform="rotate(-90 12 {8 + side / 2})">green</text>'
     )
-    return svg(260, side + 28, label, body)
+    return svg(left + side + 16, side + 52, label, body)
