@@ -30,14 +30,18 @@ def facts(rows: Mapping[str, str]) -> str:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], label: str) -> str:
-    """A table of text, the first cell of a row being its name. Wider than a phone, it scrolls by itself."""
+    """A table of text, the first cell of a row being its name. Wider than a phone, it scrolls by itself; with more than five
+    columns, it has the cells of a row one below the other there, each with its heading: ``book.css``, ``stacked``."""
     head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
-    body = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>' for row in rows
-    )
+    stacked = len(headings) > 5
+    names = [f' data-name="{escape(heading)}"' if stacked else "" for heading in headings]
+    body = ""
+    for row in rows:
+        cells = "".join(f"<td{name}>{escape(cell)}</td>" for name, cell in zip(names[1:], row[1:], strict=True))
+        body += f'<tr><th scope="row">{escape(row[0])}</th>{cells}</tr>'
     return (
         f'<div style="overflow-x:auto" tabindex="0" role="region" aria-label="{escape(label)}">'
-        f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        f'<table class="dataframe{" stacked" * stacked}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
 

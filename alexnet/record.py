@@ -66,13 +66,15 @@ def claim(name: str, ours: str | None = None, verdict: str | None = None) -> Cla
 
 def overview() -> str:
     """HTML table of all claims; each verdict is a link to the cell that it comes from."""
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("", "verdict", "claim", "the paper", "here", "section", "to be known"))
+    names = ("", "verdict", "claim", "the paper", "here", "section", "to be known")
+    head = "".join(f'<th scope="col">{name}</th>' for name in names)
     body = ""
     for row in claims().values():
-        cells = "".join(f"<td>{escape(value)}</td>" for value in (row.claim, row.paper, row.ours or "–", row.section, row.why))
         link = f'<a href="{row.page}.html#claim-{row.name}">{row.verdict}</a>'
-        body += f'<tr><th scope="row">{row.name}</th><td>{link}</td>{cells}</tr>'
+        cells = (link, *map(escape, (row.claim, row.paper, row.ours or "–", row.section, row.why)))
+        body += f'<tr><th scope="row">{row.name}</th>'
+        body += "".join(f'<td data-name="{name}">{cell}</td>' for name, cell in zip(names[1:], cells)) + "</tr>"
     return (
         '<div style="overflow-x:auto" tabindex="0" role="region" aria-label="All claims">'
-        f'<table class="dataframe claims"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        f'<table class="dataframe stacked"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )

@@ -267,6 +267,17 @@ def test_a_page_has_formulas(browser, host):
         expect(visit.page.locator(".math.notranslate > mjx-container").first).to_be_attached()
 
 
+@pytest.mark.parametrize("name", ["claims", "learning"])
+def test_a_table_of_many_columns_fits_a_phone(browser, host, name):
+    """Each cell with its heading, so that the last column is seen."""
+    with Visit(browser, f"{host}/book/{name}.html", **PHONE) as visit:
+        table = visit.page.locator("table.stacked")
+        scrolls = "table => table.parentElement.scrollWidth - table.parentElement.clientWidth"
+        assert table.evaluate(scrolls) <= 0
+        heading = "cell => getComputedStyle(cell, '::before').content"
+        assert table.locator("td").first.evaluate(heading) == {"claims": '"verdict: "', "learning": '"idea: "'}[name]
+
+
 SHOWN = """async (picture, html) => {
     if (!Object.assign(picture.cloneNode(), {innerHTML: html}).isEqualNode(picture)) return null
     await Promise.all([...picture.querySelectorAll('img')].map(image => image.decode()))

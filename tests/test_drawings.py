@@ -138,6 +138,12 @@ def test_a_table_is_text_with_names():
     assert [cell.text for cell in root.iter("th")] == ["claim", "holds", "P5"] and [cell.text for cell in root.iter("td")] == ["a < b"]
 
 
+def test_the_cells_of_a_wide_table_know_their_headings():
+    root = ElementTree.fromstring(drawings.table(list("abcdef"), [list("ABCDEF")], "letters"))
+    assert "stacked" in root.find("table").get("class")
+    assert [(cell.get("data-name"), cell.text) for cell in root.iter("td")] == list(zip("bcdef", "BCDEF"))
+
+
 def test_the_distance_to_the_reference_is_drawn_from_it_to_the_chosen_one():
     values = {"all": 40.0, "half": 42.0, "more": 39.0}
 
