@@ -31,13 +31,17 @@ class LocalResponseNorm(nn.LocalResponseNorm):
             GPU normalised the maps that it held (``layers-145.cfg``: one ``rnorm`` layer a column).
 
     Shape: (N, C, *) floating point in and out, with at least one dimension after C; C a multiple of ``groups``. Half
-    precision is computed in float32; under autocast the result is float32, as PyTorch's.
+    precision is computed in float32, and what is kept for the backward pass, two tensors like the input, is float32 then;
+    under autocast the result is float32, as PyTorch's.
 
     Raises:
-        ValueError: if the maps cannot be dealt out evenly to the groups, or there are fewer than three dimensions.
+        ValueError: for a size or groups below 1, if the maps cannot be dealt out evenly to the groups, or if there are fewer
+            than three dimensions.
     """
 
     def __init__(self, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0, groups: int = 1) -> None:
+        if size < 1 or groups < 1:
+            raise ValueError(f"LocalResponseNorm sums over one map or more, in one group or more, not {size} in {groups}")
         super().__init__(size, alpha, beta, k)
         self.groups = groups
 

@@ -27,7 +27,8 @@ class Claim:
         return f"{self.name}: {self.claim}. The paper: {self.paper}. Here: {self.ours or '–'}. {self.verdict}{f' ({self.why})' * bool(self.why)}"
 
     def _repr_html_(self) -> str:
-        figures = {"the paper": self.paper, "here": self.ours or "–"}
+        signed = bool(self.ours) and self.ours[0] in "+-"
+        figures = {"the paper": self.paper, "here" + " (plus for it, minus against)" * signed: self.ours or "–"}
         parts = "".join(f"<span>{name}: <b>{escape(value)}</b></span>" for name, value in figures.items())
         why = f": {escape(self.why)}" * bool(self.why)
         where = "section " * self.section[0].isdigit() + escape(self.section)  # or "abstract", or "Figure 2"

@@ -149,6 +149,9 @@ def test_lrn_says_what_is_wrong():
         LocalResponseNorm(groups=4)(torch.zeros(1, 6, 2, 2))
     with pytest.raises(ValueError, match=r"three dimensions or more, not \(6, 2\)"):
         LocalResponseNorm()(torch.zeros(6, 2))
+    for size, groups in ((0, 1), (5, 0), (5, -1)):
+        with pytest.raises(ValueError, match=f"one map or more, in one group or more, not {size} in {groups}"):
+            LocalResponseNorm(size, groups=groups)
 
 
 # Within a map

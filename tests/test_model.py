@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 import torchvision
@@ -88,6 +90,18 @@ def test_torchvision_bit_for_bit():
         logits = ours(images)
         torch.manual_seed(1)
         assert torch.equal(logits, reference(images))
+
+
+def test_both_forms_of_dropout_have_the_same_expectation():
+    """Section 4.2 leaves the outputs alone in training and halves them in the test, the net doubles them in training. At p = 0.5
+    all masks are equally likely, and halves and small integers are exact: so is the mean over the masks."""
+    drop, outputs, weights = AlexNet(10, "small").classifier.drop6, torch.tensor([3.0, 1, 4, 7, 2, 5]), torch.tensor([1.0, -2, 3, 1, 2, -1])
+    masks = torch.tensor(list(itertools.product([0.0, 1.0], repeat=6)))
+    torch.manual_seed(0)
+    drawn = drop(outputs.expand(4096, 6)).unique(dim=0)
+    assert torch.equal(drawn, (masks * outputs * 2).unique(dim=0))
+    above, above_in_2012 = (drawn @ weights).mean(), (masks * outputs @ weights).mean()
+    assert above == drop.eval()(outputs) @ weights and above_in_2012 == 0.5 * outputs @ weights
 
 
 def lrn_by_hand(x, alpha=1e-4, n=5, k=2.0, beta=0.75):
