@@ -109,7 +109,8 @@ class Idea:
 
 def _points(worse: list[float], better: list[float], paired: bool = False) -> tuple[str, str]:
     mean, low, high = difference(worse, better, paired)
-    return f"{mean:+.1f} points ({low:+.1f} to {high:+.1f})", verdict(low, high)
+    digits = 1 if high - low > 0.5 else 2
+    return f"{mean:+.{digits}f} points ({low:+.{digits}f} to {high:+.{digits}f})", verdict(low, high)
 
 
 def _gaps(runs: list[dict]) -> list[float]:
@@ -131,7 +132,7 @@ def _p9() -> Idea:
 
 
 def _p10() -> Idea:
-    apart, overlapping = (recorded("pooling", epochs=TODAY.epochs, pool=[window, 2]) for window in (2, 3))
+    apart, overlapping = (recorded("pooling", epochs=THEN.epochs, pool=[window, 2]) for window in (2, 3))
     return Idea("Pooling with overlap", *_points(last(apart), last(overlapping)))
 
 

@@ -121,7 +121,7 @@ def test_interrupted(tmp_path):
 
 def test_no_rate_at_which_it_learns(tmp_path, monkeypatch):
     monkeypatch.setattr(experiments, "fit", lambda setting, *rest: (None, {"loss": [[None] * 4], "test_error": [None]}))
-    with pytest.raises(SystemExit, match=rf"^no best rate between 0.03 and .*; what is finished is in {re.escape(str(tmp_path))}/pooling.json$"):
+    with pytest.raises(SystemExit, match=rf"^no best rate between 0.003 and .*; what is finished is in {re.escape(str(tmp_path))}/pooling.json$"):
         main(["pooling", "--quick", "--out", str(tmp_path)])
     assert curves(tmp_path / "pooling.json")
 
@@ -145,8 +145,8 @@ def test_what_another_experiment_made_is_taken_over(tmp_path, capsys):
     main(["pooling", "--quick", "--out", str(tmp_path)])
     ours, others = curves(tmp_path / "pooling.json"), curves(tmp_path / "lrn.json")
     own = [key for key in ours if key not in others]
-    assert len(own) == 2 and all(json.loads(key)["pool"] == [2, 2] for key in own)  # a seed each; those with windows of 3 are there
-    assert capsys.readouterr().out.count("\npooling ") == 2  # trained
+    assert len(own) == 4 and all(json.loads(key)["pool"] == [2, 2] for key in own)  # two recipes, two seeds; those with windows of 3 are there
+    assert capsys.readouterr().out.count("\npooling ") == 4  # trained
 
 
 def test_a_file_made_otherwise_is_not_touched(tmp_path):
