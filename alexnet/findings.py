@@ -109,8 +109,7 @@ class Idea:
 
 def _points(worse: list[float], better: list[float], paired: bool = False) -> tuple[str, str]:
     mean, low, high = difference(worse, better, paired)
-    digits = 1 if high - low > 0.5 else 2
-    return f"{mean:+.{digits}f} points ({low:+.{digits}f} to {high:+.{digits}f})", verdict(low, high)
+    return f"{mean:+.1f} points ({low:+.1f} to {high:+.1f})", verdict(low, high)
 
 
 def _gaps(runs: list[dict]) -> list[float]:
