@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -513,12 +514,16 @@ class Lab:
             setting = replace(setting, epochs=min(setting.epochs, self.most_epochs))
         setting = replace(setting, images=min(setting.images, len(self.pictures.train)), batch=32 if self.quick else setting.batch)
         key = _key(asdict(setting))
-        run = self.known.get(key)
-        if run is None:
-            run = self.known[key] = self._train(setting)
+        new = key not in self.known
+        if new:
+            self.known[key] = self._train(setting)
+        run = self.known[key]
         if run not in self.runs:
             self.runs.append(run)
             self._save()
+        if new:
+            with suppress(BrokenPipeError):  # whoever reads it may leave
+                print(f"{self.path.stem} {len(self.runs)}: {_difference(setting)}: {len(run['curve']['loss'])} epochs, {run['seconds']} s", flush=True)
         return run
 
     def _train(self, setting: Setting) -> dict:
@@ -538,7 +543,6 @@ class Lab:
             write_weights(self.path.with_suffix(".safetensors"), {"conv1": model.features.conv1.weight.detach().cpu()}, card)
         seconds = round(time.perf_counter() - start, 1)
         share = {"augment_share": curve.pop("augment_share")} if "augment_share" in curve else {}  # a time, like the seconds
-        print(f"{self.path.stem} {len(self.runs) + 1}: {_difference(setting)}: {len(curve['loss'])} epochs, {seconds} s", flush=True)
         made = {"date": str(datetime.date.today()), "machine": machine(self.device), "precision": precision(torch.device(self.device))}
         return {"setting": json.loads(_key(asdict(setting))), "curve": curve, "seconds": seconds, **share, **made}
 
@@ -552,6 +556,8 @@ class Lab:
         try:
             part.write_text(head + ',\n "runs": [\n' + ",\n".join(json.dumps(run, separators=(",", ":")) for run in runs) + "\n]}\n")
             os.replace(part, self.path)
+        except OSError as problem:
+            raise OSError(f"{self.path} cannot be written ({problem.strerror})") from problem
         finally:
             part.unlink(missing_ok=True)
 
@@ -786,8 +792,9 @@ EXPERIMENTS = {function.__name__: function for function in (relu, lrn, pooling, 
 def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()  # a run of an hour later it is too late to find out
     except OSError as problem:
-        raise OSError(f"{folder} cannot be made a folder ({problem.strerror}): name another one with --out") from problem
+        raise OSError(f"{folder} is no folder to write to, nor can it be made one ({problem.strerror}): name another one with --out") from problem
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -821,12 +828,12 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit("stopped before the first run")
     try:
         EXPERIMENTS[options.name](lab)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, FloatingPointError, OSError, ValueError) as problem:
         kept = f"what is finished is in {lab.path}" if lab.path.exists() else "nothing was finished"
-        sys.exit(f"stopped: {kept}; the same command with --out {out} goes on")
-    except FloatingPointError as problem:  # of best_rate()
-        sys.exit(f"{problem}; what is finished is in {lab.path}")
-    print(lab.path)
+        stopped = isinstance(problem, KeyboardInterrupt)
+        sys.exit(f"stopped: {kept}; the same command with --out {out} goes on" if stopped else f"{problem}; {kept}")
+    with suppress(BrokenPipeError):
+        print(lab.path)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ BLOCK = 300_000  # values worked on at a time on a CPU: a megabyte, about what a
 
 
 class LocalResponseNorm(nn.LocalResponseNorm):
-    """:class:`torch.nn.LocalResponseNorm` with the paper's defaults, and columns that keep to themselves.
+    """:class:`torch.nn.LocalResponseNorm` with the constants of 2012, and columns that keep to themselves.
 
     y_c = x_c / (k + alpha / size * sum of x_j² over the ``size`` maps j around c) ** beta
 
@@ -82,13 +82,13 @@ class MapNorm(nn.Module):
     Shape: (N, C, H, W) floating point in, and the same out. Half precision is computed in float32.
 
     Raises:
-        ValueError: for an even size, which has no position in the middle, or maps without a batch dimension.
+        ValueError: for a size below 1, or an even one, which has no position in the middle; for maps without a batch dimension.
     """
 
     def __init__(self, size: int = 5, alpha: float = 1e-3, beta: float = 0.75, k: float = 1.0) -> None:
         super().__init__()
-        if size % 2 == 0:
-            raise ValueError(f"the window of MapNorm has a position in its middle, so that its size is odd, not {size}")
+        if size < 1 or size % 2 == 0:
+            raise ValueError(f"the window of MapNorm has a position in its middle, so that its size is odd and 1 or more, not {size}")
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
     def forward(self, x: Tensor) -> Tensor:

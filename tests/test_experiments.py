@@ -1,5 +1,6 @@
 """The experiments, on patches of photographs and in seconds; and what the recorded files must carry."""
 
+import errno
 import json
 import math
 import os
@@ -7,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict, replace
 from functools import partial
@@ -17,6 +19,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from alexnet import LocalResponseNorm, experiments, findings
@@ -121,15 +124,66 @@ def test_interrupted(tmp_path):
 
 def test_no_rate_at_which_it_learns(tmp_path, monkeypatch):
     monkeypatch.setattr(experiments, "fit", lambda setting, *rest: (None, {"loss": [[None] * 4], "test_error": [None]}))
-    with pytest.raises(SystemExit, match=rf"^no best rate between 0.003 and .*; what is finished is in {re.escape(str(tmp_path))}/pooling.json$"):
+    told = rf"^no best rate between {experiments.TODAY.rate} and .*; what is finished is in {re.escape(str(tmp_path))}/pooling.json$"
+    with pytest.raises(SystemExit, match=told):
         main(["pooling", "--quick", "--out", str(tmp_path)])
     assert curves(tmp_path / "pooling.json")
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SystemExit, match=rf"^{re.escape(str(tmp_path / 'file'))} cannot be made a folder \(.*\): name another one with --out$"):
+    told = rf"^{re.escape(str(tmp_path / 'file'))} is no folder to write to, nor can it be made one \(.*\): name another one with --out$"
+    with pytest.raises(SystemExit, match=told):
         main(["lrn", "--quick", "--out", str(tmp_path / "file")])
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
+    def refuse(dir):
+        raise OSError(errno.EROFS, "Read-only file system", str(dir))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(SystemExit, match=r"is no folder to write to.* \(Read-only file system\)"):
+        main(["lrn", "--quick", "--out", str(tmp_path)])
+
+
+def test_a_disk_that_is_full(tmp_path, monkeypatch):
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(SystemExit, match=r"^\S+learning\.json cannot be written \(No space left on device\); nothing was finished$"):
+        main(["learning", "--quick", "--out", str(tmp_path)])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_reader_who_leaves_costs_no_run(tmp_path, monkeypatch):
+    def left(*args, **more):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(experiments, "print", left, raising=False)
+    main(["learning", "--quick", "--seeds", "1", "--out", str(tmp_path)])
+    assert len(curves(tmp_path / "learning.json")) > 2
+
+
+def test_what_the_code_asks_for_no_more_stays_in_the_file(tmp_path):
+    command = ["learning", "--quick", "--seeds", "1", "--out", str(tmp_path)]
+    main(command)
+    path = tmp_path / "learning.json"
+    file = json.loads(path.read_text())
+    file["runs"] = [file["runs"][0] | {"setting": file["runs"][0]["setting"] | {"seed": 7}}, file["runs"][1]]
+    path.write_text(json.dumps(file))
+    main(command)
+    assert file["runs"][0] in json.loads(path.read_text())["runs"]
+
+
+def test_each_run_gets_its_own_images(patches, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(experiments, "fit", lambda setting, data, *rest: seen.append(data) or (None, {"loss": [[0.0]]}))
+    lab, asked = experiments.Lab("x", patches, tmp_path, "cpu", 1, None, True), [(64, "raw"), (128, "raw"), (128, "standardised")]
+    for images, scale in asked:
+        lab.run(Setting(images=images, scale=scale))
+    wanted = [prepare(patches if images == 128 else patches.subset(images), scale) for images, scale in asked]
+    assert all(a.equal(b) for found, own in zip(seen, wanted, strict=True) for a, b in zip(found, own, strict=True))
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"runs": [{}]}', '{"data": {}}'])
@@ -367,6 +421,11 @@ def test_augmentations_of_bytes(patches):
         same = [(a == b).all() or (kind == "flip" and (a.flip(-1) == b).all()) for a, b in zip(found, middle)]
         assert all(same) == (kind in ("none", "flip"))
         assert found.equal(middle) == (kind == "none")
+        if kind == "colour":  # the same windows as before: what it adds is one number to each channel of an image
+            added = found - cropped
+            torch.testing.assert_close(added, added[:, :, :1, :1].expand_as(added), atol=1e-5, rtol=0)
+            assert (added[:, :, 0, 0].abs() > 1e-3).all(1).all()
+        cropped = found
 
 
 @pytest.mark.parametrize("kind", ["crop", "colour"])
@@ -397,9 +456,51 @@ def test_changes_of_the_columns(change):
     assert net(torch.zeros(2, 3, 24, 24)).shape == (2, 10) and (str(net) != str(base)) == (change != "none")
 
 
+def test_a_run_learns_with_its_augmentation_and_is_tested_without(patches, monkeypatch):
+    calls, original = [], experiments.augmentation_of
+
+    def noted(kind, images, share, raw):
+        calls.append((kind, share, raw))
+        augment, plain = original(kind, images, share=share, raw=raw)
+        return (lambda x: calls.append("augment") or augment(x)), (lambda x: calls.append("plain") or plain(x))
+
+    monkeypatch.setattr(experiments, "augmentation_of", noted)
+    one(Setting(scale="raw bytes", augment="crop", share=2, schedule="linear", epochs=1), patches)
+    assert calls == [("crop", 2, True), "plain", *["augment"] * 4, "plain"]  # the test images, four steps, the training images
+
+
+def test_errors_are_those_of_the_net_in_evaluation_mode():
+    class Moody(nn.Module):  # it answers 0 in evaluation mode, and 1 in training
+        def forward(self, x):
+            return F.one_hot(torch.full((len(x),), int(self.training)), 2).float()
+
+    net = Moody()
+    assert experiments.error(net, torch.zeros(3, 1), torch.zeros(3)) == 0 and net.training
+    assert experiments.error(net, torch.zeros(3, 1), torch.tensor([0, 1, 1])) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(("times", "tested"), [(1, 3), (2, 2), (3, 1)])
+def test_how_often_the_test_error_is_measured(times, tested, patches):
+    """After each of three epochs; less often where the test takes longer than the epoch; the last one always."""
+    images, labels, *_ = prepare(patches, "standardised")
+    with tqdm(disable=True) as bar:
+        curve = fit(Setting(epochs=3, batch=32), (images, labels, images.repeat(times, 1, 1, 1), labels.repeat(times)), 8, bar)[1]
+    assert len(curve["test_error"]) == tested and len(curve["loss"]) == 3
+
+
 def test_what_a_run_on_bytes_tells(patches):
     curve = one(Setting(scale="bytes", augment="colour", schedule="linear", epochs=1), patches)
-    assert 0 <= curve["ten_crop_error"] <= 1 and curve["augment_share"] > 0
+    assert 0 <= curve["ten_crop_error"] <= 1 and 0 < curve["augment_share"] < 1
+
+
+def test_the_share_of_an_augmentation_that_takes_nearly_all_the_time():
+    def slow(x):
+        time.sleep(0.01)
+        return x
+
+    net = nn.Linear(1, 2)
+    share = experiments.augment_share(net, torch.optim.SGD(net.parameters()), torch.zeros(40, 1), torch.zeros(40, dtype=torch.int64), 2, slow)
+    assert share > 0.3  # of twenty steps; one alone would be a twentieth
 
 
 def test_ten_crops_by_a_net_that_sees_one_pixel():

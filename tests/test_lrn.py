@@ -7,13 +7,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from alexnet import LocalResponseNorm
-from alexnet.lrn import MapNorm
+from alexnet.lrn import MapNorm, _formula
 
 
 def test_the_papers_defaults():
-    """Section 3.3, in torch's terms but for alpha: k = 2, n = 5, beta = 0.75."""
+    """Section 3.3, k = 2, n = 5, alpha = 1e-4, beta = 0.75, as ``layer-params-145.cfg`` reads them: alpha is divided by n."""
     norm = LocalResponseNorm()
-    assert (norm.size, norm.beta, norm.k, norm.groups) == (5, 0.75, 2.0, 1)
+    assert (norm.size, norm.alpha, norm.beta, norm.k, norm.groups) == (5, 1e-4, 0.75, 2.0, 1)
 
 
 @given(
@@ -43,6 +43,19 @@ def test_values_and_gradients_are_torchs(shape, **setting):
     ours, theirs = LocalResponseNorm(**setting)(x), nn.LocalResponseNorm(**setting)(x)
     torch.testing.assert_close(ours, theirs)
     torch.testing.assert_close(torch.autograd.grad(ours, x, grad), torch.autograd.grad(theirs, x, grad))
+
+
+@given(shape=SHAPES, groups=st.sampled_from([1, 2]), **SETTINGS)
+@settings(deadline=None, max_examples=20)
+def test_the_definition_that_a_gpu_compiles_is_torchs(shape, groups, size, alpha, beta, k):
+    torch.manual_seed(0)
+    x = (torch.randn(shape[0], groups, *shape[1:], dtype=torch.float64) * 5).requires_grad_()
+    theirs = torch.stack([F.local_response_norm(part, size, alpha, beta, k) for part in x.unbind(1)], 1)
+    torch.testing.assert_close(_formula(x, size, alpha / size, beta, k), theirs)
+    ours = LocalResponseNorm(size, alpha, beta, k, groups)(x.flatten(1, 2))  # and it is what second derivatives follow
+    grad = torch.randn_like(x)
+    followed = torch.autograd.grad(ours, x, grad.flatten(1, 2), create_graph=True)
+    torch.testing.assert_close(followed, torch.autograd.grad(theirs, x, grad))
 
 
 def test_float32_to_two_millionths():
@@ -134,14 +147,13 @@ def test_an_empty_batch():
 def test_on_a_gpu():
     torch.manual_seed(0)
     x = torch.randn(4, 16, 9, 9, dtype=torch.float64)
-    for device in ("cpu", "cuda"):
+    norm, found = LocalResponseNorm(groups=2), []
+    for device, of in (("cpu", norm), ("cuda", norm), ("cuda", torch.compile(norm))):
         leaf = x.to(device).requires_grad_()
-        y = LocalResponseNorm(groups=2)(leaf)
+        y = of(leaf)
         y.square().sum().backward()
-        result = (y.detach().cpu(), leaf.grad.cpu())
-        if device == "cpu":
-            expected = result
-    torch.testing.assert_close(result, expected)
+        found.append((y.detach().cpu(), leaf.grad.cpu()))
+    torch.testing.assert_close(found[1:], [found[0]] * 2)
 
 
 def test_lrn_says_what_is_wrong():
@@ -204,7 +216,8 @@ def test_map_norm_in_half_precision(half):
 
 
 def test_map_norm_says_what_is_wrong():
-    with pytest.raises(ValueError, match="so that its size is odd, not 4"):
-        MapNorm(4)
+    for size in (4, 0, -1):
+        with pytest.raises(ValueError, match=f"so that its size is odd and 1 or more, not {size}"):
+            MapNorm(size)
     with pytest.raises(ValueError, match=r"shape \(N, C, H, W\), not \(3, 5, 5\)"):
         MapNorm()(torch.zeros(3, 5, 5))
