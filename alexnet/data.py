@@ -135,7 +135,7 @@ def photo_exemplars(n: int, size: int = 96, seed: int = 0) -> Pictures:
     shown 1/1.4 to 1.4 times as large, with up to 30 % more or less contrast, and of each colour.
 
     Args:
-        n: number of training patches, a multiple of 192, the number of places; there are a quarter as many test patches.
+        n: number of training patches, a multiple of 768: four or more for each of the 192 places, and a quarter as many test patches.
         size: height and width in pixels that a patch is drawn with.
         seed: of the places and of what is done to them.
 

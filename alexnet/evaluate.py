@@ -12,7 +12,6 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
 import torchvision
@@ -136,7 +135,7 @@ def load(weights: str | Path) -> Trained:
 
     Raises:
         FileNotFoundError: if there is no such file, or torchvision cannot download.
-        ValueError: if the file is something else.
+        ValueError: if the file is something else, or damaged.
     """
     if str(weights) == "torchvision":
         return _torchvision()
@@ -145,7 +144,11 @@ def load(weights: str | Path) -> Trained:
         raise FileNotFoundError(f"{path} is no file: name a checkpoint.pt or a model.safetensors of alexnet.train, small, or torchvision")
     what = checkpoint.read_weights(path) if path.suffix.lower() == ".safetensors" else checkpoint.read(path)
     try:
-        return _from_weights(*what) if isinstance(what, tuple) else _from_checkpoint(what)
+        trained = _from_weights(*what) if isinstance(what, tuple) else _from_checkpoint(what)
+        if trained.crop > trained.resize:  # center_crop would fill up with black
+            raise ValueError(f"a crop of {trained.crop} out of {trained.resize}")
+        trained.probabilities(torch.zeros(1, 3, trained.resize, trained.resize, dtype=torch.uint8))  # or it would fail at the first picture
+        return trained
     except (KeyError, TypeError, ValueError, RuntimeError) as problem:  # of whatever else it holds
         raise ValueError(f"{path} is refused: its weights and what it says of them do not belong together") from problem
 
@@ -170,7 +173,10 @@ def _torchvision() -> Trained:
     weights = torchvision.models.AlexNet_Weights.IMAGENET1K_V1
     try:
         model = torchvision.models.alexnet(weights=weights)
-    except (URLError, OSError) as problem:
+    except Exception as problem:  # as many kinds as in checkpoint.read
+        path = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[1]
+        if path.is_file():
+            raise ValueError(f"{path} is cut off, damaged, or not torchvision's ({type(problem).__name__}): delete it, and it is downloaded again") from problem
         raise FileNotFoundError(f"torchvision's weights are not here and cannot be downloaded ({problem}): connect this machine") from problem
     transform = weights.transforms()
     mean, std = (torch.tensor(value)[:, None, None] for value in (transform.mean, transform.std))
@@ -185,7 +191,7 @@ def usable(device: str) -> torch.device:
     """
     try:
         found = torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, NotImplementedError) as problem:
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as problem:
         raise ValueError(f"--device {device} cannot be used here, take --device cpu: {str(problem).splitlines()[0][:200]}") from problem
     if found.type not in ("cpu", "cuda", "mps"):
         raise ValueError(f"--device {device} cannot be used here, take --device cpu: nothing is computed on it")

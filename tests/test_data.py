@@ -1,5 +1,6 @@
 """CIFAR-10's stand-in is made here: ten tiny classes, in torchvision's format or as folders."""
 
+import errno
 import hashlib
 import io
 import os
@@ -23,7 +24,7 @@ from torchvision.datasets import CIFAR10, ImageFolder
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
-from alexnet.data import Folder, Squares, cifar10, decode, image_folder, photo_exemplars, photo_patches, photos, square
+from alexnet.data import Folder, Squares, cifar10, data_set, decode, image_folder, photo_exemplars, photo_patches, photos, square
 
 CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
 
@@ -286,6 +287,28 @@ def test_names_that_surprise(data_folder, tmp_path):
     assert len(image_folder(root).paths) == len(before)
 
 
+def test_a_folder_that_cannot_be_read(data_folder, tmp_path, monkeypatch):
+    """It is not passed over; for root, too, who can read them all."""
+    root = shutil.copytree(data_folder / "test", tmp_path / "test")
+    closed = root / "cat" / "closed"
+    closed.mkdir()
+
+    def scandir(path, before=os.scandir):
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return before(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(OSError, match=r"cat/closed cannot be read \(Permission denied\): make it readable, or remove it$"):
+        image_folder(root)
+
+
+def test_val_goes_before_test(folders):
+    """ImageNet's test/ has no classes."""
+    shutil.copytree(folders / "test", folders / "val")
+    assert data_set(folders)[1].root == folders / "val"
+
+
 def test_photo_exemplars():
     found = photo_exemplars(768, size=32)
     assert found.train.shape == (768, 3, 32, 32) and found.test.shape == (192, 3, 32, 32) and found.train.dtype == torch.uint8
@@ -306,5 +329,6 @@ def test_exemplars_of_a_place_show_that_place():
 
 
 def test_exemplars_that_cannot_be_dealt_out():
-    with pytest.raises(ValueError, match="a multiple of 768, so that all 192 places have equally many, not 1000"):
-        photo_exemplars(1000)
+    for n in (0, 192, 960, 1000):
+        with pytest.raises(ValueError, match=f"a multiple of 768, so that all 192 places have equally many, not {n}"):
+            photo_exemplars(n)

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from urllib.error import URLError
 
@@ -147,9 +148,15 @@ def test_what_is_wrong_is_said(weights, data_folder, downloaded, tmp_path, monke
     assert "is not a folder" in says(["--weights", weights, "--data", tmp_path / "nowhere"])
     assert "classes that the net was not trained on, such as 'test'; it knows astronaut, cat" in says(["--weights", weights, "--data", data_folder])
     assert "has 8 classes: torchvision's weights know ImageNet's 1000" in says(["--weights", "torchvision", "--data", test])
-    assert "--device toaster cannot be used here" in says(["--weights", weights, "--data", test, "--device", "toaster"])
+    for device in ("toaster", "hpu", "privateuseone"):
+        assert f"--device {device} cannot be used here, take --device cpu: " in says(["--weights", weights, "--data", test, "--device", device])
     (tmp_path / "foreign.pt").write_text("no")
     assert "foreign.pt is refused" in says(["--weights", tmp_path / "foreign.pt", "--data", test])
+    [cached] = (tmp_path / "hub" / "checkpoints").iterdir()
+    for spoil in (lambda: os.truncate(cached, 1000), lambda: cached.write_text("no"), lambda: torch.save({"weight": torch.zeros(3)}, cached)):
+        spoil()
+        told = says(["--weights", "torchvision", "--data", test])
+        assert told.startswith(f"{cached} is cut off, damaged, or not torchvision's (") and told.endswith(": delete it, and it is downloaded again")
 
     def no_network(*_, **__):
         raise URLError("no route to host")
@@ -159,12 +166,17 @@ def test_what_is_wrong_is_said(weights, data_folder, downloaded, tmp_path, monke
     assert "cannot be downloaded (<urlopen error no route to host>): connect this machine" in says(["--weights", "torchvision", "--data", test])
 
 
-@pytest.mark.parametrize("kind", ["no classes", "a list", "another variant", "a tensor missing", "no mean"])
+@pytest.mark.parametrize(
+    "kind",
+    ["no classes", "a list", "another variant", "a tensor missing", "no mean", "another crop", "no room for the crop", "no resize", "resize in words"],
+)
 def test_weights_whose_card_does_not_fit(kind, weights, data_folder, tmp_path):
     tensors, card = checkpoint.read_weights(weights)
     {
         "no classes": lambda: card.pop("classes"), "another variant": lambda: card.update(variant="paper"),
         "a tensor missing": lambda: tensors.popitem(), "no mean": lambda: tensors.pop("mean"), "a list": lambda: None,
+        "another crop": lambda: card.update(crop=30), "no room for the crop": lambda: card.update(resize=30),
+        "no resize": lambda: card.update(resize=None), "resize in words": lambda: card.update(resize="36"),
     }[kind]()  # fmt: skip
     checkpoint.write_weights(tmp_path / "other.safetensors", tensors, [1] if kind == "a list" else card)
     told = says(["--weights", tmp_path / "other.safetensors", "--data", data_folder / "test"])

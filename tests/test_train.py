@@ -178,6 +178,7 @@ def test_the_recipe_of_the_paper(data_folder, tmp_path):
     options = Options(data_folder, tmp_path / "run")
     assert (options.variant, options.batch_size, options.lr, options.epochs, options.resize, options.crop) == ("paper", 128, 0.01, 90, 256, 224)
     training = Training(Options(data_folder, tmp_path / "run", variant="small", batch_size=16, device="cpu"), None)
+    assert isinstance(training.optimizer, PaperSGD)
     weights, biases = training.optimizer.param_groups
     assert (weights["momentum"], weights["weight_decay"], biases["weight_decay"]) == (0.9, 5e-4, 0.0)
     assert {p.ndim for p in biases["params"]} == {1} and 1 not in {p.ndim for p in weights["params"]}
@@ -198,6 +199,37 @@ def test_what_the_net_sees(data_folder, tmp_path):
     values = np.linalg.eigvalsh(np.cov(pixels.transpose(1, 0, 2, 3).reshape(3, -1)))
     assert np.abs(training.augment.pca.eigenvalues.numpy() - values[::-1]).max() < 1e-6
     assert training._statistics(raw=True)[1].flatten().tolist() == pytest.approx([1 / 255] * 3)
+
+
+def test_windows_flips_and_colours_of_two_epochs(data_folder, tmp_path, monkeypatch):
+    """What the net is given, by hand from the draws of the epoch: for each picture its own, and others in the next epoch."""
+    seen, draws = [], []
+    monkeypatch.setattr(Training, "update", lambda self, x, labels: seen.append(x.clone()) or torch.tensor(0.0))
+    training = Training(Options(data_folder, tmp_path / "run", variant="small", batch_size=16, device="cpu"), None)
+    pixels = torch.stack([square(decode(path), 36) for path in image_folder(data_folder / "train").paths]) / 255
+    mean, std, pca = training.trained.mean, training.trained.std, training.augment.pca
+    for _ in range(2):
+        draws.append(training._draws())
+        order, top, left, flip, alpha = draws[-1]
+        training.learn()
+        training.finish_epoch()
+        assert order.sort().values.equal(torch.arange(160)) and all(len(draw[order[:16]].unique()) > 1 for draw in (top, left, flip, alpha))
+        assert set(top.tolist()) == set(left.tolist()) == {0, 1, 2, 3, 4} and alpha.std().item() == pytest.approx(0.1, rel=0.2)
+        for i, x in zip(order, torch.cat(seen[-10:])):
+            window = pixels[i, :, top[i] : top[i] + 32, left[i] : left[i] + 32]
+            window = window.flip(2) if flip[i] else window
+            colour = pca.eigenvectors @ (alpha[i] * pca.eigenvalues)
+            torch.testing.assert_close(x, (window - mean + colour[:, None, None]) / std, rtol=0, atol=1e-5)
+    assert len(seen) == 20 and not any(one.equal(other) for one, other in zip(*draws))
+
+
+@pytest.mark.parametrize("amp, kind", [(None, torch.float32), ("bf16", torch.bfloat16)])
+def test_bfloat16_where_it_is_asked_for(amp, kind, data_folder, tmp_path):
+    training = Training(Options(data_folder, tmp_path / "run", variant="small", batch_size=16, device="cpu", amp=amp), None)
+    seen = []
+    training.net.features.conv1.register_forward_hook(lambda conv, _, maps: seen.extend([maps.dtype, conv.weight.dtype]))
+    training.update(torch.zeros(16, 3, 32, 32), torch.zeros(16, dtype=torch.int64))
+    assert seen == [kind, torch.float32]
 
 
 def test_killed_at_ten_moments(data_folder, tmp_path, errors):
@@ -260,8 +292,11 @@ assert all(p.dtype == torch.float64 for p in training.net.parameters())
 training.learn()
 training.merge_broken()
 mean = training._mean_losses()
+training.held_out.labels.view(5, 2, 4)[:, 1] = -1  # never right: so the two halves of a batch differ
+training.trained.mean = training.trained.mean.double()
+tested = training.validate()
 if training.rank == 0:
-    torch.save({"losses": mean, "broken": sorted(training.sets[0].broken)}, losses)
+    torch.save({"losses": mean, "broken": sorted(training.sets[0].broken), "tested": tested}, losses)
 dist.destroy_process_group()
 """
 
@@ -273,7 +308,7 @@ def torchrun(processes, *command, **more):
 
 
 def test_two_processes_are_as_one(data_folder, tmp_path):
-    """Twenty steps: two processes with half the batch each, with a column on each of two devices as well, have its losses.
+    """Twenty steps: two processes with half the batch each, with a column on each of two devices as well, have its losses and its accuracy.
 
     Two pictures are broken; all processes know of both in the end. The rate is low, since this net at its start makes a hundred thousand of a rounding within twenty steps at 0.01.
     """
@@ -287,10 +322,10 @@ def test_two_processes_are_as_one(data_folder, tmp_path):
             assert process.wait() == 0, process.stderr.read()
         found[name] = torch.load(tmp_path / f"{name}.pt")
     one = found["one"]["losses"]
-    assert one.shape == (20,) and one.diff().abs().min() > 1e-3 and found["one"]["broken"] == [20, 120]
+    assert one.shape == (20,) and one.diff().abs().min() > 1e-3 and found["one"]["broken"] == [20, 120] and found["one"]["tested"][1] > 0
     for name in ("two", "two, in two columns"):
         torch.testing.assert_close(found[name]["losses"], one, rtol=1e-6, atol=0)
-        assert found[name]["broken"] == [20, 120]
+        assert found[name]["broken"] == [20, 120] and found[name]["tested"] == found["one"]["tested"]
 
 
 def test_two_processes_stop_and_go_on(data_folder, tmp_path):
