@@ -7,7 +7,7 @@ import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from alexnet.experiments import RUNS, THEN, TODAY, Setting
+from alexnet.experiments import RUNS, THEN, Setting
 
 
 def recorded(name: str, folder: Path = RUNS, **fields: object) -> list[dict]:
@@ -152,13 +152,13 @@ def _p16() -> Idea:
 
 
 def _p18() -> Idea:
-    without, with_it = (recorded("learning", net="four-layer", epochs=TODAY.epochs, decay=decay) for decay in (0.0, TODAY.decay))
+    without, with_it = (recorded("learning", epochs=THEN.epochs, decay=decay) for decay in (0.0, THEN.decay))
     return Idea("Weight decay, training error", *_points(*(last(runs, "final_train_error") for runs in (without, with_it))))
 
 
 def _p19() -> Idea:
     def first_epoch(init: str) -> list[float]:
-        return [100 * statistics.mean(run["curve"]["train_error"][0]) for run in recorded("learning", init=init)]
+        return [100 * statistics.mean(run["curve"]["train_error"][0]) for run in recorded("learning", init=init, epochs=1)]
 
     return Idea("Biases of 1, error in the first epoch", *_points(first_epoch("original"), first_epoch("original, biases 1")))
 

@@ -687,7 +687,6 @@ class Reader(experiments.Lab):
 NOT_YET = {
     "relu": {("tanh", "torch", "raw", 48, seed) for seed in (1, 2)},
     "lrn": {("relu", "original", "raw", 90, seed) for seed in (3, 4)},
-    "learning": {("relu", "original", "raw", 90, seed) for seed in (0, 1, 2)},
 }
 
 
