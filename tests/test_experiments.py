@@ -490,7 +490,7 @@ def test_how_often_the_test_error_is_measured(times, tested, patches):
 
 def test_what_a_run_on_bytes_tells(patches):
     curve = one(Setting(scale="bytes", augment="colour", schedule="linear", epochs=1), patches)
-    assert 0 <= curve["ten_crop_error"] <= 1 and 0 < curve["augment_share"] < 1
+    assert 0 <= curve["ten_crop_error"] <= 1 and curve["augment_share"] > 0
 
 
 def test_the_share_of_an_augmentation_that_takes_nearly_all_the_time():
