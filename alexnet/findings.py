@@ -52,14 +52,14 @@ def last(runs: list[dict], what: str = "test_error") -> list[float]:
     return [100 * (end[-1] if isinstance(end, list) else end) for end in ends]
 
 
-def difference(a: list[float], b: list[float], paired: bool = False) -> tuple[float, float, float]:
-    """How much larger the mean of ``a`` is than that of ``b``, and the interval of 95 % around it: Welch's, or Student's for
-    pairs, where the two lists measure the same nets."""
+def difference(a: list[float], b: list[float], paired: bool = False, level: float = 0.95) -> tuple[float, float, float]:
+    """How much larger the mean of ``a`` is than that of ``b``, and the interval of 95 %, or another ``level``, around it:
+    Welch's, or Student's for pairs, where the two lists measure the same nets."""
     from scipy.stats import ttest_ind, ttest_rel  # here, since whoever only trains needs no statistics
 
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # three equal values have no variance, and may
         test = ttest_rel(a, b) if paired else ttest_ind(a, b, equal_var=False)
-        interval = test.confidence_interval(0.95)
+        interval = test.confidence_interval(level)
     return statistics.mean(a) - statistics.mean(b), float(interval.low), float(interval.high)
 
 

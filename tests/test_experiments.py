@@ -616,6 +616,7 @@ def test_difference_of_pairs_by_hand():
     """5, 4 and 3: a mean of 4, a standard error of 1/√3, and Student's 4.303 for two degrees of freedom."""
     mean, low, high = difference([11.0, 12, 13], [6.0, 8, 10], paired=True)
     assert (mean, low, high) == pytest.approx((4, 4 - 4.30265 / 3**0.5, 4 + 4.30265 / 3**0.5), abs=1e-4)
+    assert difference([11.0, 12, 13], [6.0, 8, 10], paired=True, level=0.9)[1] == pytest.approx(4 - 2.91999 / 3**0.5, abs=1e-4)  # 2.920 at 90 %
 
 
 def test_verdicts():
