@@ -19,7 +19,7 @@ from alexnet.lrn import MapNorm
 
 
 @dataclass(frozen=True)
-class Row:
+class LayerInfo:
     """One layer, for one image."""
 
     layer: str  # its name in the model
@@ -29,35 +29,40 @@ class Row:
     neurons: int  # outputs of a convolution or a fully connected layer, as the paper counts; other layers have none
     parameters: int
     multiply_adds: int  # of convolutions and fully connected layers; the rest is small beside them
-    field: int  # receptive field: height and width in pixels of what one output depends on, at most the whole image
+    receptive_field: int  # height and width in pixels of what one output depends on, at most the whole image
     weight_bytes: int
     activation_bytes: int  # 0 where a layer writes over its input
-    step: int  # pixels from the field of one output to that of its neighbour
+    jump: int  # pixels from the field of one output to that of its neighbour
     start: int  # pixel at which the field of the first output begins; negative in the padding
+
+    @property
+    def name(self) -> str:
+        """The layer's own name, without that of the block it is in: ``conv1`` for ``features.conv1``."""
+        return self.layer.rpartition(".")[2]
 
 
 # In this order: a page of a book shows the first five or six columns, a phone three
-SHOWN = ("layer", "parameters", "multiply_adds", "neurons", "output", "groups", "field", "kind", "weight_bytes", "activation_bytes")
+SHOWN = ("layer", "parameters", "multiply_adds", "neurons", "output", "groups", "receptive_field", "kind", "weight_bytes", "activation_bytes")
 SUMMED = ("neurons", "parameters", "multiply_adds", "weight_bytes", "activation_bytes")
 
 
-class Field(NamedTuple):
+class ReceptiveField(NamedTuple):
     """A receptive field while it grows, in pixels, padding and all."""
 
     size: int
-    step: int
+    jump: int
     start: int
 
-    def behind(self, window: int, stride: int, padding: int) -> "Field":
+    def behind(self, window: int, stride: int, padding: int) -> "ReceptiveField":
         """The field behind a window of so many outputs, that begins ``padding`` outputs outside and moves by ``stride``."""
-        return Field(self.size + (window - 1) * self.step, self.step * stride, self.start - padding * self.step)
+        return ReceptiveField(self.size + (window - 1) * self.jump, self.jump * stride, self.start - padding * self.jump)
 
 
 class Anatomy(list):
     """A list of :class:`Row` that prints as a table, with the sums (:attr:`total`) below."""
 
     @property
-    def total(self) -> Row:
+    def total(self) -> LayerInfo:
         """The sums over all layers; what cannot be summed is the last layer's."""
         last = self[-1]
         sums = {name: sum(getattr(row, name) for row in self) for name in SUMMED}
@@ -65,7 +70,7 @@ class Anatomy(list):
 
     def _cells(self) -> list[list[str]]:
         """The table as text: headings, layers, total. Zeros are left out, since most of a row is zeros."""
-        headings = [name.replace("_", " ") for name in SHOWN]
+        headings = [name.removeprefix("receptive_").replace("_", " ") for name in SHOWN]
         rows = [[_text(getattr(row, name)) for name in SHOWN] for row in self]
         total = self.total
         sums = [_text(getattr(total, name)) if name in SUMMED else "" for name in SHOWN]
@@ -143,7 +148,7 @@ def anatomy(model: nn.Module, input_size: int) -> Anatomy:
     weights = {name: t.to("meta") for name, t in [*model.named_parameters(), *model.named_buffers()]}
     dtype = next((p.dtype for p in model.parameters()), None)
     image = torch.empty(1, 3, input_size, input_size, dtype=dtype, device="meta")
-    image.field = Field(size=1, step=1, start=0)
+    image.field = ReceptiveField(size=1, jump=1, start=0)
     handles = [module.register_forward_hook(hook(name)) for name, module in leaves]
     try:
         with torch.no_grad(), _CarryField():
@@ -156,13 +161,13 @@ def anatomy(model: nn.Module, input_size: int) -> Anatomy:
     return rows
 
 
-def _row(name: str, module: nn.Module, weights: list[Tensor], x: Tensor, output: Tensor, input_size: int) -> Row:
+def _row(name: str, module: nn.Module, weights: list[Tensor], x: Tensor, output: Tensor, input_size: int) -> LayerInfo:
     multiply_adds = 0
     if isinstance(module, nn.Conv2d):
         multiply_adds = output.numel() * module.weight[0].numel()
     elif isinstance(module, nn.Linear):
         multiply_adds = output.numel() * module.in_features
-    return Row(
+    return LayerInfo(
         layer=name,
         kind=type(module).__name__,
         output=tuple(output.shape[1:]),
@@ -170,15 +175,15 @@ def _row(name: str, module: nn.Module, weights: list[Tensor], x: Tensor, output:
         neurons=output.numel() if isinstance(module, nn.Conv2d | nn.Linear) else 0,
         parameters=sum(w.numel() for w in weights),
         multiply_adds=multiply_adds,
-        field=min(output.field.size, input_size),
-        step=output.field.step,
+        receptive_field=min(output.field.size, input_size),
+        jump=output.field.jump,
         start=output.field.start,
         weight_bytes=sum(w.nbytes for w in weights),
         activation_bytes=0 if output is x else output.nbytes,
     )
 
 
-def _field(module: nn.Module, x: Tensor, output: Tensor) -> Field:
+def _field(module: nn.Module, x: Tensor, output: Tensor) -> ReceptiveField:
     """Receptive field of a module's outputs."""
     if isinstance(module, nn.AdaptiveAvgPool2d):
         before, after = max(zip(x.shape[2:], output.shape[2:]))

@@ -66,10 +66,10 @@ class RandomCropFlip(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         _check(images, self.size)
         batch = images.reshape(-1, *images.shape[-3:])  # (N, C, H, W)
-        windows = crop_flip(batch, *self.draw(batch), self.size)
+        windows = crop_flip(batch, *self.make_params(batch), self.size)
         return windows.reshape(*images.shape[:-2], self.size, self.size)
 
-    def draw(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def make_params(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The top, the left and the flip of every image of a batch, each (N,), on its device."""
         where = {"device": batch.device, "generator": self.generator}
         top, left = (torch.randint(length - self.size + 1, batch.shape[:1], **where) for length in batch.shape[-2:])
@@ -144,7 +144,7 @@ class PCAColor(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         _check(images, 1, channels=3)
-        colour = self.colour(images[..., 0, 0, 0].numel(), images.device).reshape(*images.shape[:-2], 1, 1)
+        colour = self.sample(images[..., 0, 0, 0].numel(), images.device).reshape(*images.shape[:-2], 1, 1)
         if images.dtype == torch.uint8:
             return ((images + 255 * colour) / self.divisor).round().clamp(0, 255).to(torch.uint8)
         return (images + colour.to(images.dtype)) / self.divisor
@@ -154,12 +154,12 @@ class PCAColor(nn.Module):
         """What the image is divided by in the end."""
         return 1.1 if self.rule == "code" else 1.0
 
-    def colour(self, n: int, device: torch.device | str = "cpu") -> Tensor:
+    def sample(self, n: int, device: torch.device | str = "cpu") -> Tensor:
         """Draw what is added to each of ``n`` images: (n, 3), of pixels from 0 to 1."""
         alpha = torch.randn(n, 3, device=device, generator=self.generator) * self.std
-        return self.of(alpha)
+        return self.color_offset(alpha)
 
-    def of(self, alpha: Tensor) -> Tensor:
+    def color_offset(self, alpha: Tensor) -> Tensor:
         """The colour (..., 3) that α1, α2, α3 (..., 3) give."""
         sizes = self.eigenvalues if self.rule == "paper" else self.eigenvalues.sqrt()
         parts = (alpha * sizes.to(alpha.device))[..., None, :] * self.eigenvectors.to(alpha.device)  # (..., 3, component)
@@ -215,11 +215,11 @@ class TrainAugment(nn.Module):
 
     def forward(self, images: Tensor, out: Tensor | None = None) -> Tensor:
         _check(images, self.crop.size)
-        window = self.crop.draw(images) if images.ndim == 4 else ()
-        colour = self.pca.colour(len(images), images.device) if self.pca else None
-        return self.given(images, window, colour, out)
+        window = self.crop.make_params(images) if images.ndim == 4 else ()
+        colour = self.pca.sample(len(images), images.device) if self.pca else None
+        return self.transform(images, window, colour, out)
 
-    def given(self, images: Tensor, window: tuple[Tensor, ...], colour: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+    def transform(self, images: Tensor, window: tuple[Tensor, ...], colour: Tensor | None = None, out: Tensor | None = None) -> Tensor:
         """The same with draws that are made already.
 
         Args:

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 FORMAT = "alexnet.train, format 1"
-LAST, PREVIOUS, DAMAGED = "checkpoint.pt", "previous.pt", "damaged.pt"
+CHECKPOINT, PREVIOUS, DAMAGED = "checkpoint.pt", "previous.pt", "damaged.pt"
 
 
-def write(folder: Path, state: dict) -> None:
+def save(folder: Path, state: dict) -> None:
     """Make ``checkpoint.pt`` of a state; the one before it becomes ``previous.pt``.
 
     At every moment one of the two is whole: the new one is complete on the disk before it gets its name.
@@ -32,13 +32,13 @@ def write(folder: Path, state: dict) -> None:
     torch.save({"format": FORMAT} | state, buffer)
 
     def rotate() -> None:
-        if (folder / LAST).exists():
-            os.replace(folder / LAST, folder / PREVIOUS)
+        if (folder / CHECKPOINT).exists():
+            os.replace(folder / CHECKPOINT, folder / PREVIOUS)
 
-    put(folder / LAST, buffer.getbuffer(), rotate)
+    atomic_write(folder / CHECKPOINT, buffer.getbuffer(), rotate)
 
 
-def put(path: Path, data: bytes | memoryview, before: Callable[[], object] = lambda: None) -> None:
+def atomic_write(path: Path, data: bytes | memoryview, before: Callable[[], object] = lambda: None) -> None:
     """Make a file of the data, or leave what was there: it is complete on the disk before it gets its name.
 
     Args:
@@ -66,7 +66,7 @@ def put(path: Path, data: bytes | memoryview, before: Callable[[], object] = lam
         raise OSError(f"{path} of {len(data) / 1e6:,.1f} MB cannot be written ({problem.strerror}): {way_out}, then --resume") from problem
 
 
-def read(path: Path) -> dict:
+def load(path: Path) -> dict:
     """The state in a checkpoint.
 
     Raises:
@@ -90,23 +90,23 @@ def read(path: Path) -> dict:
     return state
 
 
-def latest(folder: Path) -> dict | None:
+def load_latest(folder: Path) -> dict | None:
     """The last good state in a folder, or None where there never was one.
 
     Raises:
         ValueError: if there are checkpoints and none is good.
     """
     refused = []
-    for path in (folder / LAST, folder / PREVIOUS):
+    for path in (folder / CHECKPOINT, folder / PREVIOUS):
         try:
-            state = read(path)
+            state = load(path)
         except FileNotFoundError:
             continue
         except ValueError as problem:
             refused.append(str(problem))
             continue
         for line in refused:
-            os.replace(folder / LAST, folder / DAMAGED)  # or the next one would push the good one out
+            os.replace(folder / CHECKPOINT, folder / DAMAGED)  # or the next one would push the good one out
             print(f"{line}; {path.name} is used, and the other is {DAMAGED} now", file=sys.stderr)
         return state
     if refused:
@@ -114,15 +114,15 @@ def latest(folder: Path) -> dict | None:
     return None
 
 
-def write_weights(path: Path, tensors: dict[str, Tensor], card: dict) -> None:
+def save_weights(path: Path, tensors: dict[str, Tensor], card: dict) -> None:
     """Weights to share, as safetensors, with a card of plain values that says what they are."""
     from safetensors.torch import save  # here, since whoever does not share weights needs it not
 
     data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"card": json.dumps(card)})
-    put(path, data)
+    atomic_write(path, data)
 
 
-def read_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
     """The tensors of a safetensors file, and its card.
 
     Raises:

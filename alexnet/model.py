@@ -21,7 +21,7 @@ ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 
 
 @dataclass(frozen=True)
-class Variant:
+class AlexNetConfig:
     """What tells one AlexNet from another. Each field is also a keyword argument of :class:`AlexNet`."""
 
     input_size: int = 224  # height and width of an image in pixels
@@ -47,7 +47,7 @@ class Variant:
     torchvision: bool = False  # torchvision's key names, adaptive pooling, and dropout before fc6 and fc7, not after
 
 
-PAPER = Variant()
+PAPER = AlexNetConfig()
 VARIANTS = {
     # The net as the paper describes it: two columns.
     "paper": PAPER,
@@ -91,7 +91,7 @@ class AlexNet(nn.Module):
 
     def __init__(self, num_classes: int = 1000, variant: str = "paper", **switches) -> None:
         super().__init__()
-        self.config = config = replace(_choose("variant", variant, VARIANTS), **_known(switches))
+        self.config = config = replace(_choose("variant", variant, VARIANTS), **_check_overrides(switches))
         self.variant = variant
         self.sizes = _sizes_that_fit(config)
 
@@ -108,12 +108,12 @@ class AlexNet(nn.Module):
         _choose("init", config.init, INITS)(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        check(images, self.variant, self.config, self.sizes)
+        check_images(images, self.variant, self.config, self.sizes)
         x = self.features(images)  # (N, 3, 224, 224) -> (N, 256, 6, 6)
         return self.classifier(x.flatten(1))  # (N, 9216) -> (N, num_classes)
 
 
-def check(images: Tensor, variant: str, config: Variant, sizes: range) -> None:
+def check_images(images: Tensor, variant: str, config: AlexNetConfig, sizes: range) -> None:
     """Raise a ValueError that says what would be right, if a net of this variant cannot take the images."""
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"AlexNet takes a batch of RGB images, shape (N, 3, H, W), not {tuple(images.shape)}")
@@ -128,7 +128,7 @@ def check(images: Tensor, variant: str, config: Variant, sizes: range) -> None:
             )
 
 
-def _features(config: Variant) -> Iterator[tuple[str, nn.Module]]:
+def _features(config: AlexNetConfig) -> Iterator[tuple[str, nn.Module]]:
     """conv1 to conv5 with their names and what follows each, in the paper's order: activation, normalisation, pooling."""
     activation = _choose("activation", config.activation, ACTIVATIONS)
     columns = max(config.groups)
@@ -156,7 +156,7 @@ def _features(config: Variant) -> Iterator[tuple[str, nn.Module]]:
         channels = width
 
 
-def _classifier(config: Variant, inputs: int, num_classes: int) -> Iterator[tuple[str, nn.Module]]:
+def _classifier(config: AlexNetConfig, inputs: int, num_classes: int) -> Iterator[tuple[str, nn.Module]]:
     """fc6 to fc8 with their names. The paper drops the outputs of fc6 and fc7 (section 4.2), torchvision their inputs."""
     activation = _choose("activation", config.activation, ACTIVATIONS)
     for n in (6, 7):
@@ -190,7 +190,7 @@ def _init_he(model: AlexNet) -> None:
 INITS = {"paper": _init_paper, "he": _init_he, "torch": lambda model: None}
 
 
-def _feature_side(config: Variant, size: int) -> int:
+def _feature_side(config: AlexNetConfig, size: int) -> int:
     """Height and width of what the last pooling leaves of an image of ``size`` pixels; below 1 if nothing is left."""
     window, stride = config.pool
     side = (size + sum(config.padding) - config.kernels[0]) // config.stride + 1
@@ -199,7 +199,7 @@ def _feature_side(config: Variant, size: int) -> int:
     return side
 
 
-def _sizes_that_fit(config: Variant) -> range:
+def _sizes_that_fit(config: AlexNetConfig) -> range:
     """The image sizes that the layers can take."""
     wanted = _feature_side(config, config.input_size)
     least = next(s for s in count(1) if _feature_side(config, s) >= 1)
@@ -217,8 +217,8 @@ def _choose(what: str, name: str, table: dict):
     return table[name]
 
 
-def _known(switches: dict) -> dict:
-    names = [field.name for field in fields(Variant)]
+def _check_overrides(switches: dict) -> dict:
+    names = [field.name for field in fields(AlexNetConfig)]
     for name in switches:
         if name not in names:
             raise TypeError(f"unknown switch {name!r}: choose among {', '.join(names)}")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from alexnet.lrn import LocalResponseNorm
-from alexnet.model import AlexNet, check
+from alexnet.model import AlexNet, check_images
 
 _counters: list[dict[str, dict[str, int]]] = []
 _lock = Lock()
@@ -75,7 +75,7 @@ class TwoGPUAlexNet(nn.Module):
         self.crossing = [*connected[1:], "fc6", "fc7", "fc8"]  # what reads both columns; conv1 reads the image
         self.columns = nn.ModuleList()
         for i, device in enumerate(map(torch.device, devices)):
-            column = {name: _part(layer, name, i, device) for name, layer in layers if i == 0 or name != "fc8"}
+            column = {name: _split_layer(layer, name, i, device) for name, layer in layers if i == 0 or name != "fc8"}
             self.columns.append(nn.ModuleDict(column))
         self.train(model.training)
 
@@ -85,9 +85,9 @@ class TwoGPUAlexNet(nn.Module):
         return [column["conv1"].weight.device for column in self.columns]
 
     def forward(self, images: Tensor) -> Tensor:
-        check(images, self.variant, self.config, self.sizes)
+        check_images(images, self.variant, self.config, self.sizes)
         devices = self.devices
-        x = [_move(images, device) for device in devices]
+        x = [_copy(images, device) for device in devices]
         for name in self.names:
             if name == "fc6":
                 x = [part.flatten(1) for part in x]  # (N, 128, 6, 6) -> (N, 4608)
@@ -98,7 +98,7 @@ class TwoGPUAlexNet(nn.Module):
         return x[0]
 
 
-def _part(layer: nn.Module, name: str, column: int, device: torch.device) -> nn.Module:
+def _split_layer(layer: nn.Module, name: str, column: int, device: torch.device) -> nn.Module:
     """A column's part of a layer of the grouped net: half of its kernels or units, with all that these read."""
     if isinstance(layer, LocalResponseNorm):
         return LocalResponseNorm(layer.size, layer.alpha, layer.beta, layer.k)
@@ -122,29 +122,29 @@ def _part(layer: nn.Module, name: str, column: int, device: torch.device) -> nn.
 def exchange(parts: list[Tensor], devices: list[torch.device], reader: str) -> list[Tensor]:
     """Give each device the maps of both columns: from (N, C/2, ...) on each to (N, C, ...) on each that is named."""
     return [
-        torch.cat([part if i == j else _Cross.apply(part, device, reader) for j, part in enumerate(parts)], dim=1)
+        torch.cat([part if i == j else _CopyToDevice.apply(part, device, reader) for j, part in enumerate(parts)], dim=1)
         for i, device in enumerate(devices)
     ]
 
 
-def _move(x: Tensor, device: torch.device) -> Tensor:
+def _copy(x: Tensor, device: torch.device) -> Tensor:
     """A copy on a GPU may take its time: what is launched there after it waits. One on the CPU has to be complete."""
     return x.to(device, non_blocking=device.type == "cuda")
 
 
-class _Cross(torch.autograd.Function):
+class _CopyToDevice(torch.autograd.Function):
     """A tensor goes to another device, and its gradient comes back."""
 
     @staticmethod
     def forward(ctx, x: Tensor, device: torch.device, reader: str) -> Tensor:
         ctx.home, ctx.reader = x.device, reader
         _count("forward", reader, x)
-        return _move(x, device).view_as(x)
+        return _copy(x, device).view_as(x)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
         _count("backward", ctx.reader, grad)
-        return _move(grad, ctx.home), None, None
+        return _copy(grad, ctx.home), None, None
 
 
 def _count(way: str, reader: str, x: Tensor) -> None:
@@ -154,7 +154,7 @@ def _count(way: str, reader: str, x: Tensor) -> None:
 
 
 @contextmanager
-def traffic() -> Iterator[dict[str, dict[str, int]]]:
+def count_traffic() -> Iterator[dict[str, dict[str, int]]]:
     """Count the bytes that cross between the columns while the block runs.
 
     Yields:

@@ -1,27 +1,20 @@
-"""What a net has learned to see: its kernels, its maps, what excites a unit, and what lies near what in its last hidden layer.
+""""""
 
-All of it works on any net of modules, here or in torchvision, on whatever device it is, and leaves the net as it was. Images
-are what the net takes: (N, 3, H, W) in floating point, standardised as in its training. Layers have the names that
-``model.named_modules()`` gives them, such as ``"features.conv1"``.
-"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-from matplotlib import pyplot
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.transforms.v2.functional import center_crop
 from torchvision.utils import make_grid
 
 from alexnet.anatomy import anatomy
-from alexnet.data import square
-from alexnet.evaluate import Trained
 
-BATCH = 256  # images at a time
+
+
+BATCH_SIZE = 256  # images at a time
 
 
 def kernel_grid(kernels: Tensor, across: int = 16) -> Tensor:
@@ -43,7 +36,7 @@ def kernel_grid(kernels: Tensor, across: int = 16) -> Tensor:
     return make_grid(0.5 + 0.5 * kernels.detach() / largest, nrow=across, padding=1, pad_value=1.0)
 
 
-def coloured(kernels: Tensor) -> Tensor:
+def color_fraction(kernels: Tensor) -> Tensor:
     """How coloured kernels are: the share of their variance that lies off the grey axis, where red, green and blue are alike.
 
     A kernel's variance is taken about zero, not about its mean: a kernel of one even colour is as coloured as can be. Of
@@ -60,7 +53,7 @@ def coloured(kernels: Tensor) -> Tensor:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def _eval_mode(model: nn.Module) -> Iterator[None]:
     """The net in evaluation mode; afterwards each module is in the mode that it was in."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
@@ -71,7 +64,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _output(model: nn.Module, layer: str, images: Tensor) -> Tensor:
+def _layer_output(model: nn.Module, layer: str, images: Tensor) -> Tensor:
     modules = dict(model.named_modules())
     if layer not in modules or not layer:
         raise ValueError(f"there is no layer {layer!r}: choose one of {', '.join(name for name in modules if name)}")
@@ -79,7 +72,7 @@ def _output(model: nn.Module, layer: str, images: Tensor) -> Tensor:
     # A copy, since a ReLU after the layer may write over it
     hook = modules[layer].register_forward_hook(lambda module, inputs, output: heard.append(output.clone()))
     try:
-        with _evaluating(model):
+        with _eval_mode(model):
             model(images)
     finally:
         hook.remove()
@@ -95,7 +88,7 @@ def activations(model: nn.Module, layer: str, images: Tensor) -> Tensor:
     Raises:
         ValueError: for a layer that the net does not have, or does not use.
     """
-    return torch.cat([_output(model, layer, part) for part in images.split(BATCH)])
+    return torch.cat([_layer_output(model, layer, part) for part in images.split(BATCH_SIZE)])
 
 
 @torch.no_grad()
@@ -120,12 +113,12 @@ def occlusion(model: nn.Module, image: Tensor, label: int, window: int, step: in
     hidden = image.repeat(len(tops) * len(lefts), 1, 1, 1)  # (rows · columns, 3, H, W)
     for i, (top, left) in enumerate((top, left) for top in tops for left in lefts):
         hidden[i, :, top : top + window, left : left + window] = 0
-    with _evaluating(model):
-        found = torch.cat([model(part).float().softmax(1)[:, label] for part in hidden.split(BATCH)])
+    with _eval_mode(model):
+        found = torch.cat([model(part).float().softmax(1)[:, label] for part in hidden.split(BATCH_SIZE)])
     return found.view(len(tops), len(lefts))
 
 
-def exciting(model: nn.Module, layer: str, unit: int, size: int, steps: int = 200, seed: int = 0) -> Tensor:
+def maximize_activation(model: nn.Module, layer: str, unit: int, size: int, steps: int = 200, seed: int = 0) -> Tensor:
     """A picture that excites a unit, found by climbing the gradient from faint noise.
 
     Without a regulariser the climb ends in a pattern of single pixels. Here there are two: the picture is pulled to zero
@@ -147,7 +140,7 @@ def exciting(model: nn.Module, layer: str, unit: int, size: int, steps: int = 20
     picture = (0.1 * torch.randn(1, 3, size, size, generator=generator)).to(weight).requires_grad_()
     optimizer = torch.optim.Adam([picture], lr=0.05)
     for _ in range(steps):
-        output = _output(model, layer, picture)
+        output = _layer_output(model, layer, picture)
         if not 0 <= unit < output.shape[1]:
             raise ValueError(f"{layer} has the units 0 to {output.shape[1] - 1}, and no {unit}")
         excited = output[0, unit] if output.ndim == 2 else output[0, unit, output.shape[2] // 2, output.shape[3] // 2]
@@ -158,7 +151,7 @@ def exciting(model: nn.Module, layer: str, unit: int, size: int, steps: int = 20
     return picture.detach()[0]
 
 
-class Place(NamedTuple):
+class Patch(NamedTuple):
     """A square of an image, and how much it excited a unit. It may hang over the edge, as far as the net pads."""
 
     image: int  # which one
@@ -168,7 +161,7 @@ class Place(NamedTuple):
     value: float
 
 
-def best_places(model: nn.Module, layer: str, unit: int, images: Tensor, n: int = 9) -> list[Place]:
+def top_patches(model: nn.Module, layer: str, unit: int, images: Tensor, n: int = 9) -> list[Patch]:
     """What excites a unit most: one place an image, the most exciting first.
 
     Args:
@@ -193,13 +186,13 @@ def best_places(model: nn.Module, layer: str, unit: int, images: Tensor, n: int 
     places = []
     for image in values.argsort(descending=True, stable=True)[:n].tolist():
         down, right = divmod(positions[image].item(), across)
-        whole = row.field >= images.shape[-1]  # it sees all of the image, wherever it stands
-        top, left = (0 if whole else row.start + at * row.step for at in (down, right))
-        places.append(Place(image, top, left, row.field, values[image].item()))
+        whole = row.receptive_field >= images.shape[-1]  # it sees all of the image, wherever it stands
+        top, left = (0 if whole else row.start + at * row.jump for at in (down, right))
+        places.append(Patch(image, top, left, row.receptive_field, values[image].item()))
     return places
 
 
-def cut(images: Tensor, place: Place) -> Tensor:
+def crop_patch(images: Tensor, place: Patch) -> Tensor:
     """The square of a place, (3, size, size), from images of any kind that lie as those in which it was found; zeros outside."""
     size, (height, width) = place.size, images.shape[2:]
     wide = F.pad(images[place.image], (size, size, size, size))
@@ -207,7 +200,7 @@ def cut(images: Tensor, place: Place) -> Tensor:
     return wide[:, top : top + size, left : left + size]
 
 
-def first_and_last(model: nn.Module) -> tuple[str, str]:
+def first_and_last_hidden(model: nn.Module) -> tuple[str, str]:
     """The names of the first convolution, and of the layer before the last fully connected one: the last hidden layer."""
     leaves = [(name, module) for name, module in model.named_modules() if not list(module.children())]
     first = next(name for name, module in leaves if isinstance(module, nn.Conv2d))
@@ -215,53 +208,7 @@ def first_and_last(model: nn.Module) -> tuple[str, str]:
     return first, leaves[last - 1][0]
 
 
-def what_it_sees(trained: Trained, picture: Tensor, others: Tensor) -> Figure:
-    """One picture through a trained net: what it takes it for, where it looked, which maps answer most, what lies nearest.
-
-    Args:
-        trained: a net and what is done to its pictures, from :func:`alexnet.evaluate.load`.
-        picture: uint8 (3, H, W).
-        others: uint8 (N, 3, H, W), four or more, among which those nearest in the last hidden layer are sought.
-
-    Returns:
-        A figure in two rows: the picture, the five most probable classes, the probability of the first one while a square
-        hides a part of the picture; below, the four maps of the first layer with the largest mean, and the four nearest.
-    """
-    model, size = trained.model, trained.crop
-    squares = torch.stack([square(image, trained.resize) for image in (picture, *others)])
-    x = trained.standardise(center_crop(squares, [size, size]).to(trained.mean.device))
-    first, last = first_and_last(model)
-    guesses = trained.probabilities(squares[:1].to(x.device))[0].topk(min(5, len(trained.classes) or 1000))
-    looked = occlusion(model, x[0], guesses.indices[0].item(), window=size // 4, step=max(1, size // 16))
-    maps = activations(model, first, x[:1])[0].relu()
-    hidden = activations(model, last, x)
-    nearest = neighbours(hidden[:1], hidden[1:], 4)[1][0].tolist()
-
-    figure = pyplot.figure(figsize=(7.2, 4.2), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=(2, 1))
-    above, below = upper.subplots(1, 3), lower.subplots(1, 8)
-    above[0].imshow(squares[0].permute(1, 2, 0))
-    above[0].set_title("the picture", fontsize="small")
-    names = [trained.name_of(i) for i in guesses.indices.tolist()]
-    above[1].barh(range(len(names)), [100 * value for value in guesses.values.tolist()], color="C0")
-    above[1].set_yticks(range(len(names)), names)
-    above[1].invert_yaxis()
-    above[1].set_xlabel("probability (%)")
-    shown = above[2].imshow(100 * looked.cpu(), cmap="cividis")
-    above[2].set_title(f"{names[0]} (%), a part hidden", fontsize="small")
-    upper.colorbar(shown, ax=above[2], shrink=0.7)
-    for axes, i in zip(below[:4], maps.mean((1, 2)).topk(4).indices.tolist()):
-        axes.imshow(maps[i].cpu(), cmap="gray")
-        axes.set_title(f"map {i}", fontsize="small")
-    for axes, i in zip(below[4:], nearest):
-        axes.imshow(others[i].permute(1, 2, 0))
-        axes.set_title("near", fontsize="small")
-    for axes in (above[0], above[2], *below):
-        axes.set_axis_off()
-    return figure
-
-
-def neighbours(queries: Tensor, others: Tensor, n: int = 6) -> tuple[Tensor, Tensor]:
+def nearest_neighbors(queries: Tensor, others: Tensor, n: int = 6) -> tuple[Tensor, Tensor]:
     """The nearest by Euclidean distance, as in Figure 4, of activations or of pixels.
 
     Args:

@@ -1,6 +1,6 @@
 import pytest
 
-from alexnet.data import photo_patches
+from alexnet.datasets import photo_patches
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from alexnet import AlexNet
-from alexnet.anatomy import Row, anatomy
+from alexnet.anatomy import LayerInfo, anatomy
 
 
 def rows_of(model, size):
@@ -29,10 +29,10 @@ def test_the_paper_by_hand():
     assert conv2.parameters == 256 * (5 * 5 * 48 + 1)
     assert conv2.multiply_adds == 256 * 27 * 27 * 5 * 5 * 48
     assert conv2.weight_bytes == 4 * conv2.parameters and conv2.activation_bytes == 4 * conv2.neurons
-    assert rows["fc6"].multiply_adds == 9216 * 4096 and rows["fc6"].field == 224
+    assert rows["fc6"].multiply_adds == 9216 * 4096 and rows["fc6"].receptive_field == 224
     assert rows["norm1"].groups == 2 and rows["act1"].neurons == 0
     # 11; + 2·4; + 4·8; + 2·8; + 2·16 three times; + 2·16
-    fields = [rows[name].field for name in ("conv1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool5")]
+    fields = [rows[name].receptive_field for name in ("conv1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool5")]
     assert fields == [11, 19, 51, 67, 99, 131, 163, 195]
 
 
@@ -129,13 +129,13 @@ def test_the_field_is_what_the_gradient_reaches(layers, place, dilation):
     except RuntimeError:  # no position is left of the picture
         assume(False)
     row = anatomy(model, size)[-1]
-    assume(row.field < size)  # it is cut to the picture there
+    assume(row.receptive_field < size)  # it is cut to the picture there
     unit = round(place * (output.shape[3] - 1))
     output[0, 0, unit, unit].backward()
     reached = image.grad[0].sum((0, 1)).nonzero().flatten().tolist()
-    first = row.start + unit * row.step
-    inside = [pixel for pixel in range(first, first + row.field) if 0 <= pixel < size]
-    assume(inside and first >= 0 and first + row.field <= size)  # nothing of it in the padding
+    first = row.start + unit * row.jump
+    inside = [pixel for pixel in range(first, first + row.receptive_field) if 0 <= pixel < size]
+    assume(inside and first >= 0 and first + row.receptive_field <= size)  # nothing of it in the padding
     assert [reached[0], reached[-1]] == [inside[0], inside[-1]]
 
 
@@ -147,4 +147,4 @@ def test_prints_as_a_table_and_shows_as_one():
     assert len(text) == len(rows) + 4
     html = rows._repr_html_()
     assert html.count("<tr>") == len(rows) + 2 and "<td>102,528</td>" in html
-    assert isinstance(rows, list) and isinstance(rows[0], Row)
+    assert isinstance(rows, list) and isinstance(rows[0], LayerInfo)

@@ -9,7 +9,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from alexnet.augment import PCAColor, RandomCropFlip, TrainAugment, crop_flip, ten_crop
-from alexnet.data import photo_patches, photos
+from alexnet.datasets import photo_patches, photos
 
 MEAN, STD = [0.48, 0.45, 0.41], [0.25, 0.24, 0.26]
 VECTORS = torch.linalg.qr(torch.tensor([[1.0, 2, 3], [0, 1, 4], [5, 6, 0]]))[0]
@@ -103,10 +103,10 @@ def test_the_colour_on_paper():
     """Section 4.1: [p1 p2 p3][α1λ1 α2λ2 α3λ3]ᵀ. With p = the axes and α = (1, -2, 3): λ times α."""
     axes, alpha = torch.eye(3), torch.tensor([1.0, -2, 3])
     values = torch.tensor([0.04, 0.01, 0.0025])
-    torch.testing.assert_close(PCAColor(axes, values).of(alpha), torch.tensor([0.04, -0.02, 0.0075]))
-    torch.testing.assert_close(PCAColor(axes, values, rule="code").of(alpha), torch.tensor([0.2, -0.2, 0.15]))  # roots
+    torch.testing.assert_close(PCAColor(axes, values).color_offset(alpha), torch.tensor([0.04, -0.02, 0.0075]))
+    torch.testing.assert_close(PCAColor(axes, values, rule="code").color_offset(alpha), torch.tensor([0.2, -0.2, 0.15]))  # roots
     swapped = torch.tensor([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]])  # the first component is green
-    torch.testing.assert_close(PCAColor(swapped, values).of(alpha), torch.tensor([-0.02, 0.04, 0.0075]))
+    torch.testing.assert_close(PCAColor(swapped, values).color_offset(alpha), torch.tensor([-0.02, 0.04, 0.0075]))
 
 
 @pytest.mark.parametrize("rule", ["paper", "code"])
@@ -118,12 +118,12 @@ def test_one_colour_for_all_pixels_of_an_image(rule):
     torch.testing.assert_close(added, added[:, :, :1, :1].expand_as(added))
     assert len(torch.unique(added[:, 0, 0, 0])) == 5
     pca.generator = seeded(2)
-    torch.testing.assert_close(added[:, :, 0, 0].float(), pca.colour(5))
+    torch.testing.assert_close(added[:, :, 0, 0].float(), pca.sample(5))
 
 
 def test_the_mean_change_is_zero_and_the_spread_is_as_said():
     pca = PCAColor(VECTORS, VALUES, std=0.1, generator=seeded())
-    colours = pca.colour(40_000).double()
+    colours = pca.sample(40_000).double()
     expected = (VECTORS * (0.1 * VALUES) ** 2 @ VECTORS.T).double()
     assert (colours.mean(0).abs() < 5 * expected.diag().sqrt() / 200).all()
     torch.testing.assert_close(torch.cov(colours.T), expected, rtol=0.05, atol=1e-6)
@@ -181,8 +181,8 @@ def test_a_checkpoint_holds_the_components():
 
 def chain(images, augment):
     """What TrainAugment shall equal: torchvision's functions on one image at a time, with the same draws."""
-    top, left, flip = augment.crop.draw(images)
-    colours = augment.pca.colour(len(images)) if augment.pca else torch.zeros(len(images), 3)
+    top, left, flip = augment.crop.make_params(images)
+    colours = augment.pca.sample(len(images)) if augment.pca else torch.zeros(len(images), 3)
     results = []
     for image, y, x, mirrored, colour in zip(images, top.tolist(), left.tolist(), flip.tolist(), colours):
         image = F.crop(image, y, x, augment.crop.size, augment.crop.size)
@@ -258,7 +258,7 @@ def test_says_what_is_wrong(call, kind, says):
 def test_on_a_gpu_in_a_fixed_number_of_launches():
     from torch.profiler import ProfilerActivity, profile
 
-    images = photo_patches(128).train.cuda()
+    images = photo_patches(128).train_images.cuda()
     augment = TrainAugment(24, MEAN, STD, PCAColor(VECTORS, VALUES)).cuda()
     launches = []
     for n in (16, 128):
@@ -267,7 +267,7 @@ def test_on_a_gpu_in_a_fixed_number_of_launches():
             augment(images[:n])
         launches.append(sum(event.count for event in found.key_averages() if event.device_type == torch.autograd.DeviceType.CUDA))
     assert launches[0] == launches[1] > 0
-    draws = augment.crop.draw(images)
+    draws = augment.crop.make_params(images)
     on_cpu = crop_flip(images.cpu(), *(draw.cpu() for draw in draws), 24)
     assert crop_flip(images, *draws, 24).cpu().equal(on_cpu)
 

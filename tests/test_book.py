@@ -23,8 +23,7 @@ from bs4 import BeautifulSoup
 from nbformat import v4
 from playwright.sync_api import expect, sync_playwright
 from pybtex.database import parse_string
-from test_explore import frame
-from test_notebooks import CHAPTERS, NOTEBOOKS, ROOT
+from helpers import CHAPTERS, NOTEBOOKS, ROOT, frame
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

@@ -13,8 +13,10 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import center_crop
 
 from alexnet import AlexNet, checkpoint
-from alexnet.data import CIFAR10_FOLDER, decode, image_folder, photos, square
-from alexnet.evaluate import SMALL, Trained, evaluate, hits, load, main, top5
+from alexnet.datasets import CIFAR10_ROOT, photos
+from alexnet.loader import decode_image, scan_image_folder, resize_center_crop
+from alexnet.predictor import SMALL, Predictor, topk_correct, load
+from alexnet.evaluate import evaluate, main, classify_image
 
 
 @pytest.fixture(scope="module")
@@ -22,16 +24,16 @@ def weights(tmp_path_factory, data_folder):
     """A net of random weights for the patches' classes, as alexnet.train leaves one."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "model.safetensors"
-    classes = list(image_folder(data_folder / "test").classes)
+    classes = list(scan_image_folder(data_folder / "test").classes)
     tensors = AlexNet(8, "small").state_dict() | {"mean": torch.rand(3, 32, 32), "std": torch.full((3, 1, 1), 0.25)}
-    checkpoint.write_weights(path, tensors, {"variant": "small", "classes": classes, "resize": 36, "crop": 32})
+    checkpoint.save_weights(path, tensors, {"variant": "small", "classes": classes, "resize": 36, "crop": 32})
     return path
 
 
 def test_hits_by_hand():
     p = torch.tensor([[0.4, 0.1, 0.2, 0.1, 0.15, 0.05]] * 3)
-    assert hits(p, torch.tensor([0, 2, 5])).tolist() == [1, 2]  # the least probable of six is not among the five
-    assert hits(p[:, :3], torch.tensor([0, 1, 2])).tolist() == [1, 3]
+    assert topk_correct(p, torch.tensor([0, 2, 5])).tolist() == [1, 2]  # the least probable of six is not among the five
+    assert topk_correct(p[:, :3], torch.tensor([0, 1, 2])).tolist() == [1, 3]
 
 
 class Brightest(nn.Module):
@@ -44,15 +46,15 @@ class Brightest(nn.Module):
 
 def test_one_view_and_ten_by_hand():
     """A picture whose middle is bright and whose corners are dark."""
-    square = torch.zeros(1, 3, 36, 36, dtype=torch.uint8)
-    square[..., 4:32, 4:32] = 255
-    trained = Trained(Brightest(), ("bright", "dark"), 36, 32, torch.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 0.1))
-    inside = square.float() / 255
+    resize_center_crop = torch.zeros(1, 3, 36, 36, dtype=torch.uint8)
+    resize_center_crop[..., 4:32, 4:32] = 255
+    trained = Predictor(Brightest(), ("bright", "dark"), 36, 32, torch.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 0.1))
+    inside = resize_center_crop.float() / 255
     views = [inside[..., y : y + 32, x : x + 32] for y, x in ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2))]
     logits = [((view.mean() - 0.5) / 0.1).item() for view in views]
     share = [1 / (1 + np.exp(-2 * logit)) for logit in logits]  # softmax of (m, -m)
-    assert trained.probabilities(square)[0, 0].item() == pytest.approx(share[4], rel=1e-5)
-    assert trained.probabilities(square, ten=True)[0, 0].item() == pytest.approx(np.mean(share), rel=1e-5)
+    assert trained.probabilities(resize_center_crop)[0, 0].item() == pytest.approx(share[4], rel=1e-5)
+    assert trained.probabilities(resize_center_crop, ten=True)[0, 0].item() == pytest.approx(np.mean(share), rel=1e-5)
 
 
 def test_evaluation_mode_and_back(weights, data_folder):
@@ -66,7 +68,7 @@ def test_evaluation_mode_and_back(weights, data_folder):
 def test_equals_the_chain_of_torchvision(ten, weights, data_folder):
     """Picture by picture with torchvision's transforms: the same classes in front."""
     trained = load(weights)
-    found = evaluate(trained, image_folder(data_folder / "test"), ten=ten, batch=7)
+    found = evaluate(trained, scan_image_folder(data_folder / "test"), ten=ten, batch=7)
     data = torchvision.datasets.ImageFolder(str(data_folder / "test"), v2.Compose([v2.Resize(36), v2.CenterCrop(36), v2.PILToTensor()]))
     right = np.zeros(2)
     for image, label in data:
@@ -96,19 +98,19 @@ def test_some_of_the_classes_in_another_order(weights, data_folder, tmp_path):
     with torch.no_grad():
         biased.weight.zero_()
         biased.bias.zero_()[trained.classes.index("tissue")] = 1.0
-    assert evaluate(trained, image_folder(tmp_path))["top1"] == 0.5
+    assert evaluate(trained, scan_image_folder(tmp_path))["top1"] == 0.5
 
 
 def test_broken_pictures_are_named_and_not_counted(weights, data_folder, tmp_path, capsys):
     shutil.copytree(data_folder / "test" / "cat", tmp_path / "cat")
     first = min((tmp_path / "cat").iterdir())
     first.write_text("no picture")
-    found = evaluate(load(weights), image_folder(tmp_path))
+    found = evaluate(load(weights), scan_image_folder(tmp_path))
     assert (found["images"], found["skipped"]) == (4, 1) and f"skipped: {first} (" in capsys.readouterr().err
     for path in (tmp_path / "cat").iterdir():
         path.write_text("")
     with pytest.raises(ValueError, match="none of the 5 pictures can be decoded"):
-        evaluate(load(weights), image_folder(tmp_path))
+        evaluate(load(weights), scan_image_folder(tmp_path))
 
 
 @pytest.fixture
@@ -131,7 +133,7 @@ def test_torchvisions_weights(downloaded, tmp_path):
         picture = Image.fromarray(noise.integers(0, 256, (height, 300, 3), dtype=np.uint8))
         picture.save(tmp_path / "picture.png")
         theirs = downloaded.eval()(transform(picture)[None]).softmax(1)
-        ours = trained.probabilities(square(decode(tmp_path / "picture.png"), 256)[None])
+        ours = trained.probabilities(resize_center_crop(decode_image(tmp_path / "picture.png"), 256)[None])
         torch.testing.assert_close(ours, theirs, rtol=0.01, atol=0)  # a grey level here and there
 
 
@@ -171,14 +173,14 @@ def test_what_is_wrong_is_said(weights, data_folder, downloaded, tmp_path, monke
     ["no classes", "a list", "another variant", "a tensor missing", "no mean", "another crop", "no room for the crop", "no resize", "resize in words"],
 )
 def test_weights_whose_card_does_not_fit(kind, weights, data_folder, tmp_path):
-    tensors, card = checkpoint.read_weights(weights)
+    tensors, card = checkpoint.load_weights(weights)
     {
         "no classes": lambda: card.pop("classes"), "another variant": lambda: card.update(variant="paper"),
         "a tensor missing": lambda: tensors.popitem(), "no mean": lambda: tensors.pop("mean"), "a list": lambda: None,
         "another crop": lambda: card.update(crop=30), "no room for the crop": lambda: card.update(resize=30),
         "no resize": lambda: card.update(resize=None), "resize in words": lambda: card.update(resize="36"),
     }[kind]()  # fmt: skip
-    checkpoint.write_weights(tmp_path / "other.safetensors", tensors, [1] if kind == "a list" else card)
+    checkpoint.save_weights(tmp_path / "other.safetensors", tensors, [1] if kind == "a list" else card)
     told = says(["--weights", tmp_path / "other.safetensors", "--data", data_folder / "test"])
     assert told.endswith("other.safetensors is refused: its weights and what it says of them do not belong together")
 
@@ -190,7 +192,7 @@ def test_what_a_picture_is(weights, data_folder, capsys):
     found = [(line[7:], float(line[:6].rstrip("% "))) for line in lines]
     assert len(found) == 5 and found == sorted(found, key=lambda row: -row[1])
     trained = load(weights)
-    expected = trained.probabilities(square(decode(path), trained.resize)[None])[0]
+    expected = trained.probabilities(resize_center_crop(decode_image(path), trained.resize)[None])[0]
     for name, percent in found:
         assert percent == pytest.approx(100 * expected[trained.classes.index(name)].item(), abs=0.06)
 
@@ -204,7 +206,7 @@ def test_a_picture_that_cannot_be_read(weights, tmp_path):
 
 def test_torchvisions_classes_have_names(data_folder, downloaded):
     names = torchvision.models.AlexNet_Weights.IMAGENET1K_V1.meta["categories"]
-    found = top5(load("torchvision"), next((data_folder / "test" / "cat").iterdir()))
+    found = classify_image(load("torchvision"), next((data_folder / "test" / "cat").iterdir()))
     assert len(found) == 5 and {name for name, _ in found} < set(names)
 
 
@@ -212,20 +214,20 @@ def test_the_weights_of_the_book():
     """What they gave when they were recorded; and they are small."""
     card = json.loads(SMALL.with_suffix(".json").read_text())
     trained = load("small")
-    views = torch.stack([center_crop(square(photo, trained.resize), [trained.crop] * 2) for photo in photos().values()])
+    views = torch.stack([center_crop(resize_center_crop(photo, trained.resize), [trained.crop] * 2) for photo in photos().values()])
     with torch.no_grad():
-        logits = trained.model.eval()(trained.standardise(views))
+        logits = trained.model.eval()(trained.normalize(views))
     torch.testing.assert_close(logits, torch.tensor(list(card["logits"].values())), atol=1e-3, rtol=1e-3)
     assert list(card["logits"]) == list(photos()) and card["licence"] and card["date"] and card["data"]["train"] == 50_000
     assert card["accuracy"]["one crop"]["top1"] >= 0.82 and card["training"]["log"][-1]["top1"] == pytest.approx(card["accuracy"]["one crop"]["top1"], abs=0.001)
     assert sum(path.stat().st_size for path in SMALL.parent.glob("*.safetensors")) < 8e6
 
 
-@pytest.mark.skipif(not (CIFAR10_FOLDER / "test").is_dir(), reason="no class folders of CIFAR-10 in book/data/cifar10")
+@pytest.mark.skipif(not (CIFAR10_ROOT / "test").is_dir(), reason="no class folders of CIFAR-10 in book/data/cifar10")
 def test_the_accuracy_of_the_book(capsys):
     card = json.loads(SMALL.with_suffix(".json").read_text())
     for views, more in (("one crop", []), ("ten crops", ["--ten-crop"])):
-        main(["--data", str(CIFAR10_FOLDER / "test"), "--device", "cpu", *more])
+        main(["--data", str(CIFAR10_ROOT / "test"), "--device", "cpu", *more])
         found = json.loads(capsys.readouterr().out.splitlines()[-1])
         assert found["images"] == 10_000
         assert (found["top1"], found["top5"]) == pytest.approx((card["accuracy"][views]["top1"], card["accuracy"][views]["top5"]), abs=5e-4)

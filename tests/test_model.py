@@ -221,9 +221,9 @@ def test_anatomy_of_original_code():
     for row in code:  # a window of 5×5, eight pixels apart, sees 32 more
         layer = row.layer.removeprefix("features.")
         if layer in order[5:8] or layer in ("conv1", "norm1", "pool1"):
-            assert row.field == of_paper[row.layer].field
+            assert row.receptive_field == of_paper[row.layer].receptive_field
         elif layer in ("pool2", "conv3", "conv4", "conv5"):
-            assert row.field == of_paper[row.layer].field + 32
+            assert row.receptive_field == of_paper[row.layer].receptive_field + 32
 
 
 def test_no_normalisation_is_neither_kind():

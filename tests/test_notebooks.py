@@ -7,12 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-from test_explore import data_of
-
-ROOT = Path(__file__).parent.parent
-TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
-CHAPTERS = [TOC["root"], *(entry["file"] for entry in TOC["chapters"])]
-NOTEBOOKS = [name for name in CHAPTERS if (ROOT / f"{name}.ipynb").exists()]
+from helpers import CHAPTERS, NOTEBOOKS, ROOT, data_of
 
 
 @pytest.fixture(params=NOTEBOOKS)

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 import yaml
-from test_notebooks import ROOT
+from helpers import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

@@ -18,13 +18,16 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from broken import OUT, WRONG
+from helpers import OUT, WRONG
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alexnet.data import decode, image_folder, square
-from alexnet.evaluate import evaluate, load
-from alexnet.train import Options, PaperSGD, Training, devices_for, main
+from alexnet.loader import decode_image, scan_image_folder, resize_center_crop
+from alexnet.evaluate import evaluate
+from alexnet.predictor import load
+from alexnet.trainer import TrainConfig, Trainer, devices_for
+from alexnet.optim import PaperSGD
+from alexnet.train import main
 
 RATES = st.floats(1e-4, 0.5)
 
@@ -158,7 +161,7 @@ def test_what_it_leaves(data_folder, tmp_path, capsys):
     assert entries[0]["lr"] == 0.01 and 0 <= entries[0]["top1"] <= entries[0]["top5"] <= 1
     told = capsys.readouterr().out.splitlines()
     assert len(told) == 2 and told[1].startswith("epoch 2: rate 0.01, loss ")
-    found = evaluate(load(out / "model.safetensors"), image_folder(data_folder / "test"))
+    found = evaluate(load(out / "model.safetensors"), scan_image_folder(data_folder / "test"))
     assert (found["top1"], found["top5"]) == (entries[1]["top1"], entries[1]["top5"]) and found["images"] == 40
     from_checkpoint = load(out / "checkpoint.pt").model.state_dict()
     assert all(tensor.equal(from_checkpoint[name]) for name, tensor in load(out / "model.safetensors").model.state_dict().items())
@@ -175,9 +178,9 @@ def test_it_learns(data_folder, tmp_path):
 
 
 def test_the_recipe_of_the_paper(data_folder, tmp_path):
-    options = Options(data_folder, tmp_path / "run")
+    options = TrainConfig(data_folder, tmp_path / "run")
     assert (options.variant, options.batch_size, options.lr, options.epochs, options.resize, options.crop) == ("paper", 128, 0.01, 90, 256, 224)
-    training = Training(Options(data_folder, tmp_path / "run", variant="small", batch_size=16, device="cpu"), None)
+    training = Trainer(TrainConfig(data_folder, tmp_path / "run", variant="small", batch_size=16, device="cpu"), None)
     assert isinstance(training.optimizer, PaperSGD)
     weights, biases = training.optimizer.param_groups
     assert (weights["momentum"], weights["weight_decay"], biases["weight_decay"]) == (0.9, 5e-4, 0.0)
@@ -191,9 +194,9 @@ def test_the_recipe_of_the_paper(data_folder, tmp_path):
 
 def test_what_the_net_sees(data_folder, tmp_path):
     """The mean and the colours of the training set, as NumPy finds them; raw pixels where the paper's initialisation wants them."""
-    training = Training(Options(data_folder, tmp_path / "run", variant="small", batch_size=16, device="cpu"), None)
-    paths = image_folder(data_folder / "train").paths
-    pixels = np.stack([square(decode(path), 36).numpy() for path in paths]) / 255.0  # (N, 3, 36, 36)
+    training = Trainer(TrainConfig(data_folder, tmp_path / "run", variant="small", batch_size=16, device="cpu"), None)
+    paths = scan_image_folder(data_folder / "train").paths
+    pixels = np.stack([resize_center_crop(decode_image(path), 36).numpy() for path in paths]) / 255.0  # (N, 3, 36, 36)
     assert np.abs(training.trained.mean.numpy() - pixels.mean(0)[:, 2:34, 2:34]).max() < 1e-6
     assert np.abs(training.trained.std.numpy().ravel() - pixels.std((0, 2, 3), ddof=1)).max() < 1e-5
     values = np.linalg.eigvalsh(np.cov(pixels.transpose(1, 0, 2, 3).reshape(3, -1)))
@@ -204,9 +207,9 @@ def test_what_the_net_sees(data_folder, tmp_path):
 def test_windows_flips_and_colours_of_two_epochs(data_folder, tmp_path, monkeypatch):
     """What the net is given, by hand from the draws of the epoch: for each picture its own, and others in the next epoch."""
     seen, draws = [], []
-    monkeypatch.setattr(Training, "update", lambda self, x, labels: seen.append(x.clone()) or torch.tensor(0.0))
-    training = Training(Options(data_folder, tmp_path / "run", variant="small", batch_size=16, device="cpu"), None)
-    pixels = torch.stack([square(decode(path), 36) for path in image_folder(data_folder / "train").paths]) / 255
+    monkeypatch.setattr(Trainer, "update", lambda self, x, labels: seen.append(x.clone()) or torch.tensor(0.0))
+    training = Trainer(TrainConfig(data_folder, tmp_path / "run", variant="small", batch_size=16, device="cpu"), None)
+    pixels = torch.stack([resize_center_crop(decode_image(path), 36) for path in scan_image_folder(data_folder / "train").paths]) / 255
     mean, std, pca = training.trained.mean, training.trained.std, training.augment.pca
     for _ in range(2):
         draws.append(training._draws())
@@ -225,7 +228,7 @@ def test_windows_flips_and_colours_of_two_epochs(data_folder, tmp_path, monkeypa
 
 @pytest.mark.parametrize("amp, kind", [(None, torch.float32), ("bf16", torch.bfloat16)])
 def test_bfloat16_where_it_is_asked_for(amp, kind, data_folder, tmp_path):
-    training = Training(Options(data_folder, tmp_path / "run", variant="small", batch_size=16, device="cpu", amp=amp), None)
+    training = Trainer(TrainConfig(data_folder, tmp_path / "run", variant="small", batch_size=16, device="cpu", amp=amp), None)
     seen = []
     training.net.features.conv1.register_forward_hook(lambda conv, _, maps: seen.extend([maps.dtype, conv.weight.dtype]))
     training.update(torch.zeros(16, 3, 32, 32), torch.zeros(16, dtype=torch.int64))
@@ -278,7 +281,7 @@ def test_told_to_stop(name, data_folder, tmp_path, errors):
 STEPS = """
 import sys, torch, torch.distributed as dist
 from pathlib import Path
-from alexnet import train
+from alexnet.trainer import train
 from alexnet.train import Options, Training
 train.SAMPLE, train.MOST_BROKEN = 2, 0.05  # so that no process has seen all pictures before the steps
 data, out, losses, *two = sys.argv[1:]
@@ -349,7 +352,7 @@ def test_two_processes_stop_and_go_on(data_folder, tmp_path):
 def test_the_other_ways_to_compute(more, data_folder, tmp_path):
     run(data_folder, tmp_path / "run", "--epochs", "1", *more)
     assert math.isfinite(log(tmp_path / "run")[0]["loss"])
-    assert evaluate(load(tmp_path / "run" / "checkpoint.pt"), image_folder(data_folder / "test"))["images"] == 40
+    assert evaluate(load(tmp_path / "run" / "checkpoint.pt"), scan_image_folder(data_folder / "test"))["images"] == 40
     run(data_folder, tmp_path / "run", "--epochs", "2", "--resume")  # what is not said is as it was
     assert len(log(tmp_path / "run")) == 2
 
@@ -400,16 +403,16 @@ def test_two_gpus_that_are_not_there(data_folder, tmp_path, monkeypatch):
     assert told == "--two-gpu needs 2 GPUs, and this machine has 1: --device cuda:0 shares one, --device cpu runs it on the CPU"
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     with pytest.raises(ValueError, match=r"--two-gpu needs 2 GPUs for each of 2 processes, and this machine has 1"):
-        devices_for(Options(data_folder, tmp_path, two_gpu=True))
+        devices_for(TrainConfig(data_folder, tmp_path, two_gpu=True))
 
 
 def test_the_devices_of_a_process(data_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert devices_for(Options(data_folder, tmp_path, two_gpu=True)) == [torch.device("cuda:2"), torch.device("cuda:3")]
-    assert devices_for(Options(data_folder, tmp_path)) == [torch.device("cuda:1")]
-    assert devices_for(Options(data_folder, tmp_path, device="cpu", two_gpu=True)) == [torch.device("cpu")] * 2
+    assert devices_for(TrainConfig(data_folder, tmp_path, two_gpu=True)) == [torch.device("cuda:2"), torch.device("cuda:3")]
+    assert devices_for(TrainConfig(data_folder, tmp_path)) == [torch.device("cuda:1")]
+    assert devices_for(TrainConfig(data_folder, tmp_path, device="cpu", two_gpu=True)) == [torch.device("cpu")] * 2
 
 
 @pytest.fixture(scope="module")
@@ -602,6 +605,6 @@ def test_on_a_gpu(more, data_folder, tmp_path):
 
 
 def test_the_rate_falls_when_the_error_stands_still(data_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(Training, "validate", lambda self: (0.25, 0.5))
+    monkeypatch.setattr(Trainer, "validate", lambda self: (0.25, 0.5))
     run(data_folder, tmp_path / "run", "--epochs", "3", "--patience", "0")
     assert [entry["lr"] for entry in log(tmp_path / "run")] == pytest.approx([0.01, 0.01, 0.001])

@@ -8,7 +8,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from alexnet import AlexNet, TwoGPUAlexNet
-from alexnet.two_gpu import traffic
+from alexnet.two_gpu import count_traffic
 
 CPUS = ("cpu", "cpu")
 
@@ -109,7 +109,7 @@ def test_columns_that_never_talk():
     """No convolution reads both columns."""
     columns = TwoGPUAlexNet(10, CPUS, "small", groups=(1, 2, 2, 2, 2))
     assert columns.crossing == ["fc6", "fc7", "fc8"]
-    with traffic() as crossed:
+    with count_traffic() as crossed:
         columns(images(1))
     assert set(crossed["forward"]) == {"fc6", "fc7", "fc8"}
 
@@ -121,18 +121,18 @@ def test_bytes_that_cross(n):
     columns = TwoGPUAlexNet(10, CPUS, "small")
     conv2, conv5, hidden = 128 * 7 * 7, 128 * 3 * 3, 256  # numbers an image behind pool2 and pool5, and in fc6 and fc7
     expected = {"conv3": 4 * n * conv2, "fc6": 4 * n * conv5, "fc7": 4 * n * hidden, "fc8": 4 * n * hidden // 2}
-    with traffic() as crossed:
+    with count_traffic() as crossed:
         columns(images(n)).sum().backward()
     assert crossed == {"forward": expected, "backward": expected}
-    with traffic() as outer:
-        with traffic() as nothing:
+    with count_traffic() as outer:
+        with count_traffic() as nothing:
             pass
         columns(images(n))
     assert nothing == {"forward": {}, "backward": {}} and outer["forward"] == expected
 
 
 def test_bytes_of_the_paper():
-    with FakeTensorMode(), traffic() as crossed:
+    with FakeTensorMode(), count_traffic() as crossed:
         TwoGPUAlexNet()(torch.empty(128, 3, 224, 224))
     numbers = {"conv3": 256 * 13 * 13, "fc6": 256 * 6 * 6, "fc7": 4096, "fc8": 2048}
     assert crossed["forward"] == {layer: 128 * 4 * count for layer, count in numbers.items()}

@@ -4,11 +4,12 @@ from matplotlib import pyplot as plt
 from torch import nn
 from torchvision.models import alexnet, resnet18
 
-from alexnet.data import photos, square
-from alexnet.evaluate import Trained, load
+from alexnet.datasets import photos
+from alexnet.loader import resize_center_crop
+from alexnet.predictor import Predictor, load
 from alexnet.model import AlexNet
 from alexnet.visualize import (
-    Place, activations, best_places, coloured, cut, exciting, first_and_last, kernel_grid, neighbours, occlusion, what_it_sees,
+    Patch, activations, top_patches, color_fraction, crop_patch, maximize_activation, first_and_last_hidden, kernel_grid, nearest_neighbors, occlusion, explain_prediction,
 )  # fmt: skip
 
 
@@ -42,20 +43,20 @@ def test_an_edge_kernel_answers_an_edge():
 
 def test_the_best_places_are_what_a_unit_sees():
     images = edges()
-    best, second, *rest = best_places(edge_net(), "0", 0, images, n=4)
+    best, second, *rest = top_patches(edge_net(), "0", 0, images, n=4)
     assert (best.image, best.top, best.size, best.value) == (1, 3, 3, 9.0) and (second.image, second.value) == (2, 4.5)
     assert [place.image for place in rest] == [3, 0]
-    assert cut(images, best).tolist() == [[[1] * 3, [1] * 3, [0] * 3]] * 3
-    spot = best_places(edge_net(), "0", 1, images, n=1)[0]
-    assert spot == Place(3, 10, 3, 3, 9.0)
-    assert torch.equal(cut(images, spot)[1], torch.ones(3, 3))
+    assert crop_patch(images, best).tolist() == [[[1] * 3, [1] * 3, [0] * 3]] * 3
+    spot = top_patches(edge_net(), "0", 1, images, n=1)[0]
+    assert spot == Patch(3, 10, 3, 3, 9.0)
+    assert torch.equal(crop_patch(images, spot)[1], torch.ones(3, 3))
 
 
 def test_a_place_may_hang_over_the_edge():
     images = torch.arange(32.0).view(1, 2, 4, 4)
-    assert cut(images, Place(0, -1, 2, 3, 0.0))[0].tolist() == [[0, 0, 0], [2, 3, 0], [6, 7, 0]]
-    assert cut(images, Place(0, -17, 9, 3, 0.0)).tolist() == torch.zeros(2, 3, 3).tolist()
-    whole = best_places(AlexNet(10, "small"), "classifier.fc6", 3, torch.randn(2, 3, 32, 32), n=1)[0]
+    assert crop_patch(images, Patch(0, -1, 2, 3, 0.0))[0].tolist() == [[0, 0, 0], [2, 3, 0], [6, 7, 0]]
+    assert crop_patch(images, Patch(0, -17, 9, 3, 0.0)).tolist() == torch.zeros(2, 3, 3).tolist()
+    whole = top_patches(AlexNet(10, "small"), "classifier.fc6", 3, torch.randn(2, 3, 32, 32), n=1)[0]
     assert (whole.top, whole.left, whole.size) == (0, 0, 32)
 
 
@@ -63,10 +64,10 @@ def test_colour_of_kernels():
     generator = torch.Generator().manual_seed(0)
     shape = torch.randn(4, 1, 5, 5, generator=generator)
     grey, opponent = shape.expand(4, 3, 5, 5), shape * torch.tensor([1.0, -1.0, 0.0]).view(1, 3, 1, 1)
-    torch.testing.assert_close(coloured(grey), torch.zeros(4))
-    torch.testing.assert_close(coloured(opponent), torch.ones(4))
-    torch.testing.assert_close(coloured(7 * (grey + opponent)), torch.full((4,), 2 / 5))  # 3 on the axis, 2 off it
-    assert coloured(torch.randn(500, 3, 5, 5, generator=generator)).mean() == pytest.approx(2 / 3, abs=0.01)
+    torch.testing.assert_close(color_fraction(grey), torch.zeros(4))
+    torch.testing.assert_close(color_fraction(opponent), torch.ones(4))
+    torch.testing.assert_close(color_fraction(7 * (grey + opponent)), torch.full((4,), 2 / 5))  # 3 on the axis, 2 off it
+    assert color_fraction(torch.randn(500, 3, 5, 5, generator=generator)).mean() == pytest.approx(2 / 3, abs=0.01)
 
 
 def test_kernels_as_a_picture():
@@ -91,13 +92,13 @@ def test_occlusion_finds_what_the_net_looks_at():
 
 
 def test_an_exciting_picture_excites():
-    picture = exciting(edge_net(), "0", 0, 9, steps=50)
+    picture = maximize_activation(edge_net(), "0", 0, 9, steps=50)
     strongest = activations(edge_net(), "0", picture[None])[0, 0, 4, 4]
     noise = activations(edge_net(), "0", 0.1 * torch.randn(64, 3, 9, 9))[:, 0, 4, 4]
     assert strongest > 5 * noise.max()
     assert picture[:, 3, 4].min() > 0 > picture[:, 5, 4].max()  # bright above dark
-    assert torch.equal(picture, exciting(edge_net(), "0", 0, 9, steps=50))
-    assert not torch.equal(picture, exciting(edge_net(), "0", 0, 9, steps=50, seed=1))
+    assert torch.equal(picture, maximize_activation(edge_net(), "0", 0, 9, steps=50))
+    assert not torch.equal(picture, maximize_activation(edge_net(), "0", 0, 9, steps=50, seed=1))
 
 
 @pytest.mark.parametrize("make, layer, size", [(lambda: AlexNet(10, "small"), "features.conv3", 32), (alexnet, "features.3", 96), (resnet18, "layer1.0.conv1", 64)])
@@ -108,8 +109,8 @@ def test_the_net_stays_as_it_was(make, layer, size):
     state = {name: value.clone() for name, value in net.state_dict().items()}
     images = torch.randn(3, 3, size, size)
     assert torch.equal(activations(net, layer, images), activations(net, layer, images))  # without dropout
-    assert len(best_places(net, layer, 1, images, n=2)) == 2
-    exciting(net, layer, 1, size, steps=2)
+    assert len(top_patches(net, layer, 1, images, n=2)) == 2
+    maximize_activation(net, layer, 1, size, steps=2)
     occlusion(net, images[0], 1, window=size // 2, step=size // 2)
     assert [module.training for module in net.modules()] == modes
     assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
@@ -127,11 +128,11 @@ def test_the_hook_is_gone_after_an_error():
 def test_neighbours():
     generator = torch.Generator().manual_seed(0)
     others = torch.randn(50, 3, 4, 4, generator=generator)
-    distances, indices = neighbours(others[:5] + 0.01, others, n=3)
+    distances, indices = nearest_neighbors(others[:5] + 0.01, others, n=3)
     assert indices[:, 0].tolist() == list(range(5))
     by_hand = (others[:5, None] + 0.01 - others).square().sum((2, 3, 4)).sqrt()
     torch.testing.assert_close(distances, by_hand.sort().values[:, :3], atol=0.01, rtol=1e-3)  # a copy is not quite at zero
-    assert neighbours(others, others, n=1)[0].max() < 0.01
+    assert nearest_neighbors(others, others, n=1)[0].max() < 0.01
 
 
 @pytest.mark.parametrize(
@@ -139,12 +140,12 @@ def test_neighbours():
     [
         (lambda net: activations(net, "conv1", edges()), r"no layer 'conv1': choose one of 0, 0\.0, 0\.1"),
         (lambda net: activations(net, "", edges()), "no layer ''"),
-        (lambda net: best_places(net, "0", 0, edges()), "0 is made of layers itself: choose one of 0.0, 0.1"),
-        (lambda net: best_places(net, "0.0", 2, edges()), "0.0 has the units 0 to 1, and no 2"),
-        (lambda net: exciting(net, "0.0", -1, 8), "0.0 has the units 0 to 1, and no -1"),
+        (lambda net: top_patches(net, "0", 0, edges()), "0 is made of layers itself: choose one of 0.0, 0.1"),
+        (lambda net: top_patches(net, "0.0", 2, edges()), "0.0 has the units 0 to 1, and no 2"),
+        (lambda net: maximize_activation(net, "0.0", -1, 8), "0.0 has the units 0 to 1, and no -1"),
         (lambda net: occlusion(net, edges()[0], 0, 17, 1), "a window of 17 pixels, moved by 1, does not fit into an image of 16×16"),
         (lambda net: occlusion(net, edges()[0], 0, 4, 0), "moved by 0, does not fit"),
-        (lambda net: neighbours(edges(), edges(), 5), "there are 4 others, and not 5"),
+        (lambda net: nearest_neighbors(edges(), edges(), 5), "there are 4 others, and not 5"),
         (lambda net: kernel_grid(torch.zeros(4, 2, 3, 3)), r"not \(4, 2, 3, 3\): take those of the first layer"),
     ],
 )
@@ -163,10 +164,10 @@ def test_a_layer_that_is_not_used():
 
 def test_what_the_book_s_net_sees():
     trained, pictures = load("small"), photos()
-    others = torch.stack([square(photo, 36) for photo in pictures.values()])
-    figure = what_it_sees(trained, pictures["cat"], others)
+    others = torch.stack([resize_center_crop(photo, 36) for photo in pictures.values()])
+    figure = explain_prediction(trained, pictures["cat"], others)
     picture, bars, looked, *maps_and_near = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
-    guesses = trained.probabilities(square(pictures["cat"], 36)[None])[0].topk(5)
+    guesses = trained.probabilities(resize_center_crop(pictures["cat"], 36)[None])[0].topk(5)
     assert [bar.get_width() for bar in bars.patches] == pytest.approx((100 * guesses.values).tolist())
     assert [label.get_text() for label in bars.get_yticklabels()] == [trained.classes[i] for i in guesses.indices]
     assert looked.images[0].get_array().max() <= 100 and len(maps_and_near) == 8
@@ -175,21 +176,21 @@ def test_what_the_book_s_net_sees():
 
 
 def test_a_net_of_fewer_than_five_classes():
-    net = Trained(AlexNet(3, "small"), ("a", "b", "c"), 36, 32, torch.zeros(3, 1, 1), torch.ones(3, 1, 1))
-    figure = what_it_sees(net, photos()["cat"], torch.zeros(4, 3, 36, 36, dtype=torch.uint8))
+    net = Predictor(AlexNet(3, "small"), ("a", "b", "c"), 36, 32, torch.zeros(3, 1, 1), torch.ones(3, 1, 1))
+    figure = explain_prediction(net, photos()["cat"], torch.zeros(4, 3, 36, 36, dtype=torch.uint8))
     assert {label.get_text() for label in figure.axes[1].get_yticklabels()} == {"a", "b", "c"}
     plt.close(figure)
 
 
 def test_names_of_the_first_and_the_last_hidden_layer():
-    assert first_and_last(AlexNet(10, "small")) == ("features.conv1", "classifier.drop7")
-    assert first_and_last(alexnet()) == ("features.0", "classifier.5")
-    assert first_and_last(resnet18()) == ("conv1", "avgpool")
+    assert first_and_last_hidden(AlexNet(10, "small")) == ("features.conv1", "classifier.drop7")
+    assert first_and_last_hidden(alexnet()) == ("features.0", "classifier.5")
+    assert first_and_last_hidden(resnet18()) == ("conv1", "avgpool")
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_a_gpu():
     net, images = edge_net().cuda(), edges().cuda()
-    assert best_places(net, "0", 1, images, n=1)[0] == Place(3, 10, 3, 3, 9.0)
-    assert exciting(net, "0", 0, 9, steps=3).is_cuda and occlusion(net, images[0], 1, 4, 4).is_cuda
+    assert top_patches(net, "0", 1, images, n=1)[0] == Patch(3, 10, 3, 3, 9.0)
+    assert maximize_activation(net, "0", 0, 9, steps=3).is_cuda and occlusion(net, images[0], 1, 4, 4).is_cuda

@@ -1,11 +1,6 @@
-"""The drawings that the chapters move: SVG and HTML, made from numbers, to be given to :func:`alexnet.explore.explore`.
+""""""
 
-Lines and letters take the colour of the page (``currentColor``), so that a dark page has light ones. Blue is the first
-column and orange the second, in tones that the colour-blind can tell apart.
-"""
 
-import io
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
 from math import log2, log10
@@ -13,39 +8,11 @@ from math import log2, log10
 import numpy as np
 from PIL import Image
 
-FIRST, SECOND, BOTH = "#2673b3", "#e08a00", "#7d828b"
+from alexnet.bookkit.svg import BOTH, FIRST, SECOND, _embed, _line, _outline, _pixels, svg
 
 
-def svg(width: int, height: int, label: str, body: str) -> str:
-    """A drawing of so many units, 360 of which are a phone's width; ``label`` says what it shows to who cannot see it."""
-    return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}" font-size="11" fill="currentColor" '
-        f'font-family="system-ui, sans-serif">{body}</svg>'
-    )
 
-
-def facts(rows: Mapping[str, str]) -> str:
-    """A small table of names and values."""
-    return "<table>" + "".join(f'<tr><th scope="row">{escape(k)}</th><td>{escape(v)}</td></tr>' for k, v in rows.items()) + "</table>"
-
-
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]], label: str) -> str:
-    """A table of text, the first cell of a row being its name. Wider than a phone, it scrolls by itself; with more than five
-    columns, it has the cells of a row one below the other there, each with its heading: ``book.css``, ``stacked``."""
-    head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
-    stacked = len(headings) > 5
-    names = [f' data-name="{escape(heading)}"' if stacked else "" for heading in headings]
-    body = ""
-    for row in rows:
-        cells = "".join(f"<td{name}>{escape(cell)}</td>" for name, cell in zip(names[1:], row[1:], strict=True))
-        body += f'<tr><th scope="row">{escape(row[0])}</th>{cells}</tr>'
-    return (
-        f'<div style="overflow-x:auto" tabindex="0" role="region" aria-label="{escape(label)}">'
-        f'<table class="dataframe{" stacked" * stacked}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
-
-
-def columns(shapes: Mapping[str, tuple[int, ...]], crossing: Sequence[str], chosen: str) -> str:
+def draw_columns(shapes: Mapping[str, tuple[int, ...]], crossing: Sequence[str], chosen: str) -> str:
     """The net of two columns, image on top, with one layer picked out.
 
     Args:
@@ -81,10 +48,6 @@ def columns(shapes: Mapping[str, tuple[int, ...]], crossing: Sequence[str], chos
     return svg(360, round(y) - 4, f"The layers from the image down, in two columns; {chosen} is picked out", "".join(body))
 
 
-def _line(x0: float, y0: float, x: float, y: float, colour: str, width: float) -> str:
-    return f'<line x1="{x0:.0f}" y1="{y0:.0f}" x2="{x:.0f}" y2="{y:.0f}" stroke="{colour}" stroke-width="{width}"/>'
-
-
 def _slab(x: float, y: float, half: float, depth: float, thick: float, colour: str, opacity: float) -> str:
     """A block of maps seen from above: a diamond, as wide as the maps, as thick as they are many."""
     top = f"{x - half:.0f},{y:.0f} {x:.0f},{y - depth:.0f} {x + half:.0f},{y:.0f} {x:.0f},{y + depth:.0f}"
@@ -98,7 +61,7 @@ def _slab(x: float, y: float, half: float, depth: float, thick: float, colour: s
     )
 
 
-def field(photo: np.ndarray, start: tuple[int, int], size: int, label: str) -> str:
+def draw_field(photo: np.ndarray, start: tuple[int, int], size: int, label: str) -> str:
     """A photograph, with the square that one unit sees; what lies outside the photograph is padding.
 
     Args:
@@ -118,13 +81,7 @@ def field(photo: np.ndarray, start: tuple[int, int], size: int, label: str) -> s
     return svg(width, height, label, body)
 
 
-def _embed(photo: np.ndarray) -> str:
-    file = io.BytesIO()
-    Image.fromarray(photo).save(file, "webp", quality=80, method=6)
-    return f"data:image/webp;base64,{b64encode(file.getvalue()).decode()}"
-
-
-def windows(size: int, count: int, kernel: int, stride: int, shown: int = 5) -> str:
+def draw_windows(size: int, count: int, kernel: int, stride: int, shown: int = 5) -> str:
     """The last windows of a convolution on a row of ``size`` pixels, and the pixels at its end.
 
     Args:
@@ -159,7 +116,7 @@ def windows(size: int, count: int, kernel: int, stride: int, shown: int = 5) -> 
     return svg(360, 50 + shown * 17, f"{size} pixels: {count} windows, the last one ends at pixel {end}", "".join(body))
 
 
-def ratios(rows: Mapping[str, tuple[int, int]], unit: str) -> str:
+def draw_ratios(rows: Mapping[str, tuple[int, int]], unit: str) -> str:
     """Each number beside its reference, on a scale where every mark to the right is twice as much.
 
     Args:
@@ -187,7 +144,7 @@ def ratios(rows: Mapping[str, tuple[int, int]], unit: str) -> str:
     return svg(360, 40 + 46 * len(rows), label, "".join(body))
 
 
-def cones(layers: int, most: int = 5) -> str:
+def draw_cones(layers: int, most: int = 5) -> str:
     """What one output sees of a row of pixels: through so many layers of three, and through one layer as wide.
 
     Args:
@@ -219,7 +176,7 @@ def cones(layers: int, most: int = 5) -> str:
     return svg(360, bottom + 36, f"One output sees {wide} pixels in a row, through {layers} layers of three or one of {wide}", "".join(body))
 
 
-def shares(rows: Mapping[str, Mapping[str, int]], colours: Sequence[str]) -> str:
+def draw_shares(rows: Mapping[str, Mapping[str, int]], colours: Sequence[str]) -> str:
     """One bar a row, cut into its parts; a part wide enough carries its share in per cent.
 
     Args:
@@ -244,7 +201,7 @@ def shares(rows: Mapping[str, Mapping[str, int]], colours: Sequence[str]) -> str
     return svg(360, y + 8, ". ".join(labels), "".join(body))
 
 
-def levels(values: Mapping[str, float], low: int, high: int, label: str) -> str:
+def draw_levels(values: Mapping[str, float], low: int, high: int, label: str) -> str:
     """One bar a name on a logarithmic axis from 10^low to 10^high; what lies outside stops at the edge, its number does not.
 
     Args:
@@ -271,7 +228,7 @@ def levels(values: Mapping[str, float], low: int, high: int, label: str) -> str:
     return svg(360, bottom + 32, f"{label}: " + ", ".join(f"{name} {number}" for name, number in numbers.items()), "".join(body))
 
 
-def against(values: Mapping[str, float], chosen: str, reference: str, label: str) -> str:
+def draw_against(values: Mapping[str, float], chosen: str, reference: str, label: str) -> str:
     """A dot a name on one axis, and how far the chosen one is from the reference.
 
     Args:
@@ -301,7 +258,7 @@ def against(values: Mapping[str, float], chosen: str, reference: str, label: str
     return svg(360, bottom + 32, told, "".join(body))
 
 
-def before_and_after(before: Sequence[float], after: Sequence[float], top: float, label: str) -> str:
+def draw_before_and_after(before: Sequence[float], after: Sequence[float], top: float, label: str) -> str:
     """A row of activations as pairs of bars from zero: grey before, blue after.
 
     Args:
@@ -327,7 +284,7 @@ def before_and_after(before: Sequence[float], after: Sequence[float], top: float
     return svg(360, height + 32, f"{label}, before and after: " + ", ".join(f"{a:.2f} to {b:.2f}" for a, b in zip(before, after)), "".join(body))
 
 
-def answers(linear: Sequence[float], after: Sequence[float], top: float) -> str:
+def draw_answers(linear: Sequence[float], after: Sequence[float], top: float) -> str:
     """What the maps of a layer answer at one place: grey bars, up and down, and below them, in blue, what comes out.
 
     Args:
@@ -354,7 +311,7 @@ def answers(linear: Sequence[float], after: Sequence[float], top: float) -> str:
     return svg(360, 242, label, "".join(body))
 
 
-def pooled(values: np.ndarray, result: np.ndarray, window: int, stride: int) -> str:
+def draw_pooled(values: np.ndarray, result: np.ndarray, window: int, stride: int) -> str:
     """A map, the windows that pool it, and what they leave.
 
     Args:
@@ -374,23 +331,7 @@ def pooled(values: np.ndarray, result: np.ndarray, window: int, stride: int) -> 
     return svg(360, 216, label, "".join(body))
 
 
-def _outline(x: float, y: float, side: float, colour: str) -> str:
-    return (
-        f'<rect x="{x:.1f}" y="{y:.1f}" width="{side:.1f}" height="{side:.1f}" fill="{colour}" fill-opacity="0.2" '
-        f'stroke="{colour}" stroke-width="2"/>'
-    )
-
-
-def _pixels(values: np.ndarray, x: float, y: float, side: float) -> str:
-    """A map as grey squares; values from 0, black, to 1, white."""
-    picture = Image.fromarray((values.clip(0, 1) * 255).round().astype(np.uint8))
-    file = io.BytesIO()
-    picture.save(file, "png", optimize=True)
-    source = f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
-    return f'<image x="{x}" y="{y}" width="{side:.1f}" height="{side:.1f}" href="{source}" style="image-rendering:pixelated"/>'
-
-
-def units(values: Sequence[float], kept: Sequence[bool], top: float, label: str) -> str:
+def draw_units(values: Sequence[float], kept: Sequence[bool], top: float, label: str) -> str:
     """A layer as discs, as large as their outputs; a unit that is dropped is a cross.
 
     Args:
@@ -412,7 +353,7 @@ def units(values: Sequence[float], kept: Sequence[bool], top: float, label: str)
     return svg(360, round(24 + 22.4 * (rows - 1)), label, "".join(body))
 
 
-def descent(background: np.ndarray, points: np.ndarray, goal: tuple[float, float], label: str) -> str:
+def draw_descent(background: np.ndarray, points: np.ndarray, goal: tuple[float, float], label: str) -> str:
     """The way of an optimiser over a landscape seen from above.
 
     Args:
@@ -437,7 +378,7 @@ def descent(background: np.ndarray, points: np.ndarray, goal: tuple[float, float
     return svg(360, 220, label, body)
 
 
-def crop(photo: np.ndarray, top: int, left: int, size: int, flip: bool, label: str) -> str:
+def draw_crop(photo: np.ndarray, top: int, left: int, size: int, flip: bool, label: str) -> str:
     """A photograph with a window on it, and beside it what is seen through the window.
 
     Args:
@@ -459,7 +400,7 @@ def crop(photo: np.ndarray, top: int, left: int, size: int, flip: bool, label: s
     return svg(x + size, height, label, body)
 
 
-def filtered(photo: np.ndarray, result: np.ndarray, label: str) -> str:
+def draw_filtered(photo: np.ndarray, result: np.ndarray, label: str) -> str:
     """A grey photograph, and beside it what a kernel makes of it, at its true size: orange above zero, blue below, white at zero.
 
     Args:
@@ -477,7 +418,7 @@ def filtered(photo: np.ndarray, result: np.ndarray, label: str) -> str:
     return svg(364, photo.shape[0] + 10, label, parts)
 
 
-def tinted(photo: np.ndarray, colour: Sequence[float], slope: float, label: str) -> str:
+def draw_tinted(photo: np.ndarray, colour: Sequence[float], slope: float, label: str) -> str:
     """A photograph with a colour added to every pixel, (pixel + colour) · slope, by the browser.
 
     Args:
@@ -499,7 +440,7 @@ def tinted(photo: np.ndarray, colour: Sequence[float], slope: float, label: str)
     return svg(width, height, label, body)
 
 
-def cloud(colours: np.ndarray, axes: np.ndarray, colour: Sequence[float], label: str) -> str:
+def draw_cloud(colours: np.ndarray, axes: np.ndarray, colour: Sequence[float], label: str) -> str:
     """The colours of pixels, seen along blue: red to the right, green upwards; their axes, and a colour that is added.
 
     Args:

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from helpers import ROOT
 
-from alexnet import record
-from alexnet.findings import IDEAS, idea
-from alexnet.record import VERDICTS, claim, claims
+from alexnet.bookkit.claims import record
+from alexnet.bookkit.findings import FINDINGS, finding
+from alexnet.bookkit.claims import VERDICTS, claim, claims
 
-BOOK = Path(__file__).parent.parent / "book"
+BOOK = ROOT / "book"
 CALL = re.compile(r'\bclaim\("(P\d+)"(,?)')
 
 
@@ -44,9 +45,9 @@ def test_a_row_comes_from_the_one_cell_that_it_leads_to(name):
     assert f'id=\\"claim-{name}\\"' in stored and row.verdict in stored and (row.ours or "–") in stored
 
 
-@pytest.mark.parametrize("name", IDEAS)
+@pytest.mark.parametrize("name", FINDINGS)
 def test_a_row_of_a_recorded_run_is_what_the_run_says(name):
-    assert (claims()[name].ours, claims()[name].verdict) == (idea(name).ours, idea(name).verdict)
+    assert (claims()[name].ours, claims()[name].verdict) == (finding(name).ours, finding(name).verdict)
 
 
 def test_a_cell_that_finds_something_else_fails():

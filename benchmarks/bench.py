@@ -17,9 +17,12 @@ from tqdm import tqdm
 
 from alexnet import AlexNet, LocalResponseNorm
 from alexnet.augment import PCAColor, TrainAugment
-from alexnet.data import Pictures, Squares, image_folder, photos
-from alexnet.experiments import Setting, build, fit, half, prepare
-from alexnet.train import PaperSGD
+from alexnet.datasets import InMemoryDataset, photos
+from alexnet.loader import CachedImageLoader, scan_image_folder
+from alexnet.experiments.config import ExperimentConfig
+from alexnet.experiments.nets import build_net
+from alexnet.experiments.fit import fit, autocast, preprocess
+from alexnet.optim import PaperSGD
 
 
 def seconds(run: Callable[[], object], repeats: int = 9) -> float:
@@ -61,15 +64,15 @@ def an_epoch() -> None:
     """A run of one epoch, as the experiments make it, beside the bare forward, backward and step on the same batches."""
     noise = torch.randint(0, 256, (12_800, 3, 32, 32), dtype=torch.uint8)
     labels = torch.randint(0, 10, (12_800,))
-    pictures = Pictures("noise", tuple("0123456789"), noise, labels, noise[:2_560], labels[:2_560])  # CIFAR-10's shares
-    setting, data = Setting(epochs=1), prepare(pictures, "standardised")
-    model = build(setting, 10)
+    pictures = InMemoryDataset("noise", tuple("0123456789"), noise, labels, noise[:2_560], labels[:2_560])  # CIFAR-10's shares
+    setting, data = ExperimentConfig(epochs=1), preprocess(pictures, "standardised")
+    model = build_net(setting, 10)
     optimizer = torch.optim.SGD(model.parameters(), lr=setting.rate, momentum=setting.momentum)
     x, y = data[0][: setting.batch], labels[: setting.batch]
 
     def bare() -> None:
         for _ in range(len(noise) // setting.batch):
-            with half(x.device):
+            with autocast(x.device):
                 logits = model(x)
             optimizer.zero_grad()
             nn.functional.cross_entropy(logits.float(), y).backward()
@@ -112,8 +115,8 @@ def loader() -> None:
             for i in range(64):
                 picture = v2.RandomResizedCrop((375, 500), scale=(0.3, 1.0))(photo)
                 F.to_pil_image(picture).save(Path(root) / name / f"{i}.jpg", quality=90)
-        folder = image_folder(root)
-        squares = Squares(folder, 256, workers=2, share=0.0)
+        folder = scan_image_folder(root)
+        squares = CachedImageLoader(folder, 256, workers=2, share=0.0)
         pca = PCAColor.fit(batch for _, batch in squares.batches(torch.arange(64).split(64)))
         steps = [v2.Resize(256), v2.CenterCrop(256), v2.RandomCrop(224), v2.RandomHorizontalFlip(), v2.PILToTensor()]
         chain = v2.Compose([*steps, v2.ToDtype(torch.float32, scale=True), pca, v2.Normalize(mean, std)])

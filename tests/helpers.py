@@ -1,17 +1,44 @@
-"""All that can be wrong with pictures, checkpoints, folders and options, by name; the tests of the modules go through it."""
+"""What several test files share: where things are, explorers read back, and all that can be wrong with files and options."""
 
 import io
+import json
+import re
 import shutil
 import struct
 import zlib
+from pathlib import Path
 
 import torch
+import yaml
 from PIL import Image
 from torchvision.transforms.v2.functional import to_pil_image
 
-from alexnet.data import photos
+from alexnet.datasets import photos
 
-# Pictures
+ROOT = Path(__file__).parents[1]
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+CHAPTERS = [TOC["root"], *(entry["file"] for entry in TOC["chapters"])]
+NOTEBOOKS = [name for name in CHAPTERS if (ROOT / f"{name}.ipynb").exists()]
+
+# Explorers
+
+
+def data_of(page: str) -> dict:
+    return json.loads(re.search(r'<script type="application/json">(.*?)</script>', page, re.S)[1])
+
+
+def frame(data: dict, *stops: int) -> str:
+    """What the script on the page does: the picture of these stops."""
+    index = 0
+    for stop, size in zip(stops, data["sizes"], strict=True):
+        index = index * size + stop
+    if data["frames"][index] is None:
+        return None
+    text, *numbers = data["frames"][index]
+    return "".join(piece + (numbers[i] if i < len(numbers) else "") for i, piece in enumerate(data["texts"][text]))
+
+
+# Images
 
 
 def png(width, height, depth, colour, rows):

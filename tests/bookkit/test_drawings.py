@@ -78,7 +78,7 @@ def test_a_doubling_is_one_mark():
 
 
 def test_the_two_columns_have_the_same_colours_in_charts():
-    with plt.style.context("alexnet.book"):
+    with plt.style.context("alexnet.bookkit.book"):
         cycle = [entry["color"] for entry in plt.rcParams["axes.prop_cycle"]]
     assert [f"#{colour.lstrip('#')}" for colour in cycle[:2]] == [drawings.FIRST, drawings.SECOND]
 

@@ -7,11 +7,13 @@ from functools import partial
 from html import escape
 
 import pytest
+from helpers import data_of, frame
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib import pyplot as plt
 
-from alexnet.explore import MOST_PICTURES, _pack, explore
+from alexnet.explore import MOST_PICTURES, _pack
+from alexnet.bookkit.explore import explore
 
 
 def disc(x=3, colour="red"):
@@ -25,21 +27,6 @@ def line(slope=1.0, end=2):
     ax.plot([0, end], [0, slope * end])
     ax.set_title(f"slope {slope}, to {end}")
     return fig
-
-
-def data_of(page: str) -> dict:
-    return json.loads(re.search(r'<script type="application/json">(.*?)</script>', page, re.S)[1])
-
-
-def frame(data: dict, *stops: int) -> str:
-    """What the script on the page does: the picture of these stops."""
-    index = 0
-    for stop, size in zip(stops, data["sizes"], strict=True):
-        index = index * size + stop
-    if data["frames"][index] is None:
-        return None
-    text, *numbers = data["frames"][index]
-    return "".join(piece + (numbers[i] if i < len(numbers) else "") for i, piece in enumerate(data["texts"][text]))
 
 
 def test_the_page_holds_every_drawing():

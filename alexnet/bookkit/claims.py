@@ -1,11 +1,14 @@
 """What the paper claims, what its logs say, and what came of it here: ``book/record.json``, where each figure stands once."""
 
+
 import json
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 
-RECORD = Path(__file__).parent.parent / "book" / "record.json"
+from alexnet.bookkit.paths import RECORD
+
+
+
 VERDICTS = ("holds", "does not hold", "cannot tell at this scale", "not run here")
 
 
@@ -65,7 +68,7 @@ def claim(name: str, ours: str | None = None, verdict: str | None = None) -> Cla
     return row
 
 
-def overview() -> str:
+def claims_table() -> str:
     """HTML table of all claims; each verdict is a link to the cell that it comes from."""
     names = ("", "verdict", "claim", "the paper", "here", "section", "to be known")
     head = "".join(f'<th scope="col">{name}</th>' for name in names)

@@ -14,6 +14,7 @@ from html import escape
 from io import BytesIO
 from itertools import product
 from math import prod
+from pathlib import Path
 
 import ipywidgets
 from matplotlib import pyplot as plt
@@ -209,64 +210,6 @@ def _pack(frames: list[str | None]) -> tuple[list[list[str]], list[list | None]]
     return texts, packed
 
 
-# Legible in the colours of whatever page it stands on: text and lines take the page's own. On a dark page a chart, black
-# on white, is turned over, hues kept; a photograph is left alone.
-STYLE = """
-.explore{margin:.5em 0;max-width:720px;--accent:#0072b2}
-.explore-picture{display:flex;flex-wrap:wrap;align-items:center;gap:.5em 2em}
-.explore-picture svg,.explore-picture img{display:block;flex:1 1 320px;min-width:0;max-width:100%;height:auto}
-.explore-picture svg{max-width:520px}
-.explore-picture table{flex:1 1 180px;border-collapse:collapse;border:0;margin:0;width:auto;font-variant-numeric:tabular-nums}
-.explore-picture th,.explore-picture td{border:0;padding:.15em .8em .15em 0;text-align:left;font-weight:400;vertical-align:top;white-space:nowrap}
-.explore-picture td{font-weight:600}
-.explore-picture svg *{transition:all .15s}
-@media(prefers-reduced-motion:reduce){.explore-picture svg *{transition:none}}
-.explore form{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,240px),1fr));gap:.25em 2em;margin:.75em 0}
-.explore label{display:block}
-.explore label b{float:right;font-weight:600;font-variant-numeric:tabular-nums}
-.explore input[type=range]{display:block;width:100%;height:44px;margin:0;accent-color:var(--accent);touch-action:pan-y;cursor:grab}
-.explore fieldset{border:0;padding:0;margin:0}
-.explore legend{font-size:inherit;padding:0;margin:0;float:none}
-.explore fieldset label{display:inline-flex;align-items:center;gap:.4em;min-height:44px;margin-right:1.2em}
-.explore input[type=radio]{width:20px;height:20px;accent-color:var(--accent)}
-.explore figcaption{font-size:.9em;font-weight:400;opacity:1;text-align:left}
-html[data-theme=dark] .explore{--accent:#56b4e9}
-html[data-theme=dark] .explore .chart{filter:invert(.92) hue-rotate(180deg)}
-""".replace("\n", "")
-
-# Puts together the picture of the chosen stops and changes what differs in the page. What does not differ stays, a
-# photograph under moving lines, say, so nothing flickers and what moves can move smoothly.
-SCRIPT = """
-(() => {
-  const root = document.currentScript.closest("figure"), picture = root.querySelector(".explore-picture");
-  const data = JSON.parse(root.querySelector("script[type]").textContent), names = Object.keys(data.start);
-  const form = document.createElement("form");
-  form.autocomplete = "off";
-  form.innerHTML = data.inputs;
-  picture.after(form);
-  const control = name => form.elements.namedItem(name);
-  const chosen = () => data.frames[names.reduce((i, name, n) => i * data.sizes[n] + Number(control(name).value), 0)];
-  const patch = (now, next) => {
-    if (now.nodeName !== next.nodeName || now.childNodes.length !== next.childNodes.length) return now.replaceWith(next);
-    if (now.nodeType !== 1) { if (now.data !== next.data) now.data = next.data; return; }
-    for (const {name} of [...now.attributes]) if (!next.hasAttribute(name)) now.removeAttribute(name);
-    for (const {name, value} of next.attributes) if (now.getAttribute(name) !== value) now.setAttribute(name, value);
-    const wanted = [...next.childNodes];
-    [...now.childNodes].forEach((child, i) => patch(child, wanted[i]));
-  };
-  const show = changed => {
-    if (!chosen()) for (const name of names) if (name !== changed) control(name).value = data.start[name];
-    for (const input of form.querySelectorAll("[type=range]")) {
-      const stop = JSON.parse(input.dataset.stops)[input.value];
-      input.previousElementSibling.textContent = stop;
-      input.setAttribute("aria-valuetext", stop);
-    }
-    const [text, ...numbers] = chosen(), next = picture.cloneNode(false);
-    next.innerHTML = data.texts[text].map((piece, i) => piece + (numbers[i] ?? "")).join("");
-    patch(picture, next);
-  };
-  form.addEventListener("input", event => show(event.target.name));
-  form.addEventListener("submit", event => event.preventDefault());
-  show();
-})();
-"""
+_HERE = Path(__file__).parent
+STYLE = re.sub(r"/\*.*?\*/|\n", "", (_HERE / "explore.css").read_text(encoding="utf-8"), flags=re.S)
+SCRIPT = re.sub(r"^//.*\n", "", (_HERE / "explore.js").read_text(encoding="utf-8"), flags=re.M)

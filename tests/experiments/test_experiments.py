@@ -24,12 +24,18 @@ from tqdm import tqdm
 
 from alexnet import LocalResponseNorm, experiments, findings
 from alexnet.anatomy import anatomy
-from alexnet.data import Pictures, photo_patches
-from alexnet.checkpoint import read_weights
-from alexnet.experiments import EXPERIMENTS, RUNS, Setting, best_rate, build, fit, main, prepare, same_class
-from alexnet.findings import difference, epochs_to, good, last, recorded, specialised, verdict
-from alexnet.record import VERDICTS
-from alexnet.visualize import coloured
+from alexnet.datasets import InMemoryDataset, photo_patches
+from alexnet.checkpoint import load_weights
+from alexnet.experiments.recipes import EXPERIMENTS, best_rate, same_class_fraction
+from alexnet.experiments.runner import RUNS
+from alexnet.experiments.config import ExperimentConfig
+from alexnet.experiments.nets import build_net
+from alexnet.experiments.fit import fit, preprocess
+from alexnet.experiments import main
+from alexnet.bookkit.stats import mean_difference, column_color_difference, verdict
+from alexnet.bookkit.findings import epochs_to, accurate_runs, final_errors, load_runs
+from alexnet.bookkit.claims import VERDICTS
+from alexnet.visualize import color_fraction
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +54,14 @@ def test_quick(name, tmp_path):
     assert file["command"] == f"python -m alexnet.experiments {name} --quick" and file["data"]["name"] == "photo patches"
     assert len({json.dumps(run["setting"]) for run in file["runs"]}) == len(file["runs"]) >= 2
     for run in file["runs"]:
-        assert set(run["setting"]) == set(asdict(Setting())) and "torch" in run["machine"]
+        assert set(run["setting"]) == set(asdict(ExperimentConfig())) and "torch" in run["machine"]
         assert len(run["curve"]["loss"]) == len(run["curve"]["train_error"]) == 1 and len(run["curve"]["loss"][0]) == 4
 
 
 def test_quick_kernels(tmp_path):
     main(["kernels", "--quick", "--device", "cpu", "--out", str(tmp_path)])
     file = json.loads((tmp_path / "kernels.json").read_text())
-    tensors, card = read_weights(tmp_path / "kernels.safetensors")
+    tensors, card = load_weights(tmp_path / "kernels.safetensors")
     assert file["data"]["name"] == card["data"] == "photo exemplars" and card["command"] == file["command"] and card["licence"] and len(file["runs"]) == 1
     assert tensors["conv1"].shape == (96, 3, 11, 11) and tensors["conv1"].std() < 0.003  # a few steps from 0.001
 
@@ -70,23 +76,23 @@ def test_quick_small(tmp_path):
 def test_neighbours_of_the_same_class():
     places = torch.tensor([[0.0], [1.0], [2.0], [10.0], [11.0], [3.0]])
     classes = torch.tensor([0, 0, 0, 1, 1, 1])
-    assert same_class(torch.tensor([[0.5], [9.0], [2.4]]), torch.tensor([0, 1, 1]), places, classes, n=2) == [1.0, 0.75]
+    assert same_class_fraction(torch.tensor([[0.5], [9.0], [2.4]]), torch.tensor([0, 1, 1]), places, classes, n=2) == [1.0, 0.75]
 
 
 def test_columns_that_differ_in_colour():
     torch.manual_seed(0)
     grey, colours = 0.3 * torch.rand(16), 0.5 + 0.5 * torch.rand(16)
-    apart, p = specialised([*grey.tolist(), *colours.tolist()])
+    apart, p = column_color_difference([*grey.tolist(), *colours.tolist()])
     assert apart == pytest.approx((colours.mean() - grey.mean()).item(), abs=1e-6) and p < 0.001
-    assert specialised([*colours.tolist(), *grey.tolist()])[0] == pytest.approx(-apart)  # either column may be the grey one
-    chance = [specialised(torch.rand(32, generator=torch.Generator().manual_seed(n)).tolist())[1] < 0.05 for n in range(100)]
+    assert column_color_difference([*colours.tolist(), *grey.tolist()])[0] == pytest.approx(-apart)  # either column may be the grey one
+    chance = [column_color_difference(torch.rand(32, generator=torch.Generator().manual_seed(n)).tolist())[1] < 0.05 for n in range(100)]
     assert 0 < sum(chance) < 13  # one in twenty
 
 
 def test_the_seeds_without_training_are_those_of_the_runs():
-    run = good("none")[0]
-    net = build(Setting(**{**run["setting"], "pool": tuple(run["setting"]["pool"])}), 10, 24)
-    assert coloured(net.features.conv1.weight.detach()).tolist() == pytest.approx(run["curve"]["coloured"][0], abs=1e-3)
+    run = accurate_runs("none")[0]
+    net = build_net(ExperimentConfig(**{**run["setting"], "pool": tuple(run["setting"]["pool"])}), 10, 24)
+    assert color_fraction(net.features.conv1.weight.detach()).tolist() == pytest.approx(run["curve"]["coloured"][0], abs=1e-3)
 
 
 def test_killed_and_started_again(tmp_path):
@@ -181,8 +187,8 @@ def test_each_run_gets_its_own_images(patches, tmp_path, monkeypatch):
     monkeypatch.setattr(experiments, "fit", lambda setting, data, *rest: seen.append(data) or (None, {"loss": [[0.0]]}))
     lab, asked = experiments.Lab("x", patches, tmp_path, "cpu", 1, None, True), [(64, "raw"), (128, "raw"), (128, "standardised")]
     for images, scale in asked:
-        lab.run(Setting(images=images, scale=scale))
-    wanted = [prepare(patches if images == 128 else patches.subset(images), scale) for images, scale in asked]
+        lab.run(ExperimentConfig(images=images, scale=scale))
+    wanted = [preprocess(patches if images == 128 else patches.subset(images), scale) for images, scale in asked]
     assert all(a.equal(b) for found, own in zip(seen, wanted, strict=True) for a, b in zip(found, own, strict=True))
 
 
@@ -240,7 +246,7 @@ def test_class_folders_that_are_missing(tmp_path):
 
 def test_the_four_layers():
     """layers-18pct.cfg: 32, 32 and 64 kernels of 5×5, three poolings, ten classes."""
-    model = build(Setting(), classes=10)
+    model = build_net(ExperimentConfig(), classes=10)
     layers = [m for m in model if isinstance(m, nn.Conv2d | nn.Linear)]
     assert [tuple(m.weight.shape) for m in layers] == [(32, 3, 5, 5), (32, 32, 5, 5), (64, 32, 5, 5), (10, 1024)]
     assert [type(m) for m in model if "Pool" in type(m).__name__] == [nn.MaxPool2d, nn.AvgPool2d, nn.AvgPool2d]
@@ -250,14 +256,14 @@ def test_the_four_layers():
 @given(size=st.sampled_from([8, 16, 32, 40]), pool=st.sampled_from([(3, 2), (2, 2)]), norm=st.sampled_from(list(experiments.NORMS)))
 @settings(deadline=None, max_examples=12)
 def test_any_pooling_leaves_as_many_positions(size, pool, norm):
-    model = build(Setting(pool=pool, norm=norm), classes=5, size=size)
+    model = build_net(ExperimentConfig(pool=pool, norm=norm), classes=5, size=size)
     assert model(torch.zeros(2, 3, size, size)).shape == (2, 5)
 
 
 def test_initialisations():
-    std = [layer.weight.std().item() for layer in build(Setting(init="original"), 10) if isinstance(layer, nn.Conv2d | nn.Linear)]
+    std = [layer.weight.std().item() for layer in build_net(ExperimentConfig(init="original"), 10) if isinstance(layer, nn.Conv2d | nn.Linear)]
     assert std == pytest.approx([1e-4, 0.01, 0.01, 0.01], rel=0.05)
-    with_ones, with_zeros = (build(Setting(init=init), 10) for init in ("original, biases 1", "original"))
+    with_ones, with_zeros = (build_net(ExperimentConfig(init=init), 10) for init in ("original, biases 1", "original"))
     layers = [[m for m in model if isinstance(m, nn.Conv2d | nn.Linear)] for model in (with_ones, with_zeros)]
     assert [[m.bias.unique().item() for m in found] for found in layers] == [[0, 1, 1, 0], [0, 0, 0, 0]]
     assert with_ones[0].weight.equal(with_zeros[0].weight)
@@ -265,13 +271,13 @@ def test_initialisations():
 
 def test_an_initialisation_that_a_net_does_not_have():
     with pytest.raises(ValueError, match="half-small is not initialised as 'original': choose one of he"):
-        build(Setting(net="half-small", init="original"), 10)
+        build_net(ExperimentConfig(net="half-small", init="original"), 10)
 
 
 def replaced(change):
     """The net with its parts replaced, and without."""
-    base = Setting(net="columns", change=change)
-    return build(base, 10, 24), build(replace(base, change="none"), 10, 24)
+    base = ExperimentConfig(net="columns", change=change)
+    return build_net(base, 10, 24), build_net(replace(base, change="none"), 10, 24)
 
 
 def kernels(net):
@@ -282,7 +288,7 @@ def test_two_of_three_see_what_one_of_five_saw():
     net, before = replaced("stacked 3×3")
     assert kernels(net) == [(32, 3, 3, 3, 1), (32, 16, 3, 3, 2), (64, 16, 3, 3, 2), (64, 32, 3, 3, 2), *kernels(before)[2:]]
     assert isinstance(net.features.conv1[1], nn.ReLU) and isinstance(net.features.conv2[1], nn.ReLU)
-    seen = [{row.layer: (row.output, row.field, row.start) for row in anatomy(model, 24)} for model in (net, before)]
+    seen = [{row.layer: (row.output, row.receptive_field, row.start) for row in anatomy(model, 24)} for model in (net, before)]
     for layer in ("pool1", "pool2", "pool5"):
         assert seen[0][f"features.{layer}"] == seen[1][f"features.{layer}"]
 
@@ -335,22 +341,22 @@ def test_one_part_at_a_time():
 
 
 def test_the_two_alphas():
-    paper, code = (next(m for m in build(Setting(norm=norm), 10) if isinstance(m, LocalResponseNorm)) for norm in ("paper's alpha", "code's alpha"))
+    paper, code = (next(m for m in build_net(ExperimentConfig(norm=norm), 10) if isinstance(m, LocalResponseNorm)) for norm in ("paper's alpha", "code's alpha"))
     assert paper.alpha / paper.size == 1e-4 and code.alpha == 1e-4
 
 
 def test_prepare(patches):
-    images, labels, test, test_labels = prepare(patches, "standardised")
+    images, labels, test, test_labels = preprocess(patches, "standardised")
     assert images.shape == (128, 3, 32, 32) and images.dtype == torch.float32 and images.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(images.mean(0), torch.zeros(3, 32, 32), atol=1e-5, rtol=0)
     assert images.std() == pytest.approx(1, abs=1e-3)
-    raw = prepare(patches, "raw")
-    torch.testing.assert_close(raw[2], patches.test.float() - patches.train.float().mean(0))  # the training images' mean
+    raw = preprocess(patches, "raw")
+    torch.testing.assert_close(raw[2], patches.test_images.float() - patches.train_images.float().mean(0))  # the training images' mean
 
 
 def one(setting, patches):
     with tqdm(disable=True) as bar:
-        return fit(replace(setting, batch=32), prepare(patches, setting.scale), 8, bar)[1]
+        return fit(replace(setting, batch=32), preprocess(patches, setting.scale), 8, bar)[1]
 
 
 @pytest.mark.parametrize(("capability", "dtype"), [("AVX2", torch.float32), ("DEFAULT", torch.float32), ("AVX512", torch.bfloat16)])
@@ -363,12 +369,12 @@ def test_bfloat16_only_where_it_is_fast(capability, dtype, monkeypatch):
 
 
 def test_a_run_is_its_seed(patches):
-    setting = Setting(epochs=2, net="half-small", dropout=0.5)
+    setting = ExperimentConfig(epochs=2, net="half-small", dropout=0.5)
     assert one(setting, patches) == one(setting, patches) != one(replace(setting, seed=1), patches)
 
 
 def test_it_learns(patches):
-    curve = one(Setting(epochs=30, rate=0.02), patches)
+    curve = one(ExperimentConfig(epochs=30, rate=0.02), patches)
     assert curve["loss"][-1][-1] < 0.7 * curve["loss"][0][0] and curve["train_error"][-1][-1] < curve["train_error"][0][0]
 
 
@@ -378,9 +384,9 @@ def test_divisors_by_hand(patches):
     [found] = experiments.divisors(net, images)
     assert found == pytest.approx([4**0.75, 5**0.75, 5**0.75], abs=1e-4) and not net[1]._forward_hooks
     assert experiments.divisors(net, 0 * images) == [[None] * 3] and experiments.divisors(net[:1], images) == []
-    rows = one(Setting(norm="paper's alpha", epochs=2), patches)["divisors"]
+    rows = one(ExperimentConfig(norm="paper's alpha", epochs=2), patches)["divisors"]
     assert [len(row) for row in rows] == [2, 2] and all(1.68 < low <= middle <= high for row in rows for low, middle, high in row)
-    assert "divisors" not in one(Setting(epochs=1), patches)
+    assert "divisors" not in one(ExperimentConfig(epochs=1), patches)
 
 
 def test_saturated_by_hand(patches):
@@ -389,30 +395,30 @@ def test_saturated_by_hand(patches):
     nn.init.zeros_(net[1].weight)
     nn.init.constant_(net[1].bias, 5)
     assert experiments.saturated(net, images) == [0.25, 1.0] and experiments.saturated(net[1:2], images) == []
-    rows = one(Setting(activation="tanh", init="original", scale="raw", epochs=2), patches)["saturated"]
+    rows = one(ExperimentConfig(activation="tanh", init="original", scale="raw", epochs=2), patches)["saturated"]
     assert [len(row) for row in rows] == [3, 3]
-    assert "saturated" not in one(Setting(epochs=1), patches)
+    assert "saturated" not in one(ExperimentConfig(epochs=1), patches)
 
 
 def test_it_stops_at_its_target(patches):
-    assert len(one(Setting(epochs=5, target=1.1), patches)["test_error"]) == 1
+    assert len(one(ExperimentConfig(epochs=5, target=1.1), patches)["test_error"]) == 1
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(patches):
-    curve = one(Setting(epochs=5, rate=1e12), patches)
+    curve = one(ExperimentConfig(epochs=5, rate=1e12), patches)
     assert curve["loss"][-1][-1] is None and curve["test_error"][-1] is None and len(curve["loss"]) < 5
     with pytest.raises(ValueError, match="has no error in the end"):
-        last([{"curve": curve}])
+        final_errors([{"curve": curve}])
     json.dumps(curve, allow_nan=False)
 
 
 def test_a_loss_that_does_not_move_ends_the_run(patches):
-    assert len(one(Setting(epochs=6, rate=1e-9), patches)["loss"]) == 4
-    assert len(one(Setting(epochs=6, rate=0.03, norm="batch"), patches)["loss"]) == 6
+    assert len(one(ExperimentConfig(epochs=6, rate=1e-9), patches)["loss"]) == 4
+    assert len(one(ExperimentConfig(epochs=6, rate=0.03, norm="batch"), patches)["loss"]) == 6
 
 
 def test_augmentations_of_bytes(patches):
-    images = patches.train[:64]
+    images = patches.train_images[:64]
     for kind in ("none", "flip", "crop", "colour"):
         torch.manual_seed(0)
         augment, plain = experiments.augmentation_of(kind, images)
@@ -445,14 +451,14 @@ def test_raw_windows_are_pixels_minus_the_mean_colour():
     middle = images[:, :, 4:28, 4:28].float()
     torch.testing.assert_close(plain(images), middle - images.float().mean((0, 2, 3), keepdim=True), atol=1e-3, rtol=0)
     assert augment(images).std().item() == pytest.approx(middle.std().item(), rel=0.02)
-    raw, standardised = (prepare(Pictures("x", ("a",), images, images[:, 0, 0, 0], images, images[:, 0, 0, 0]), s) for s in ("raw bytes", "bytes"))
+    raw, standardised = (preprocess(InMemoryDataset("x", ("a",), images, images[:, 0, 0, 0], images, images[:, 0, 0, 0]), s) for s in ("raw bytes", "bytes"))
     assert all(a.equal(b) for a, b in zip(raw, standardised))
 
 
 @pytest.mark.parametrize("change", experiments.CHANGES)
 def test_changes_of_the_columns(change):
     """Each is a net that runs, and all but one differ from the base."""
-    net, base = (build(Setting(net="columns", change=name), 10, 24) for name in (change, "none"))
+    net, base = (build_net(ExperimentConfig(net="columns", change=name), 10, 24) for name in (change, "none"))
     assert net(torch.zeros(2, 3, 24, 24)).shape == (2, 10) and (str(net) != str(base)) == (change != "none")
 
 
@@ -465,7 +471,7 @@ def test_a_run_learns_with_its_augmentation_and_is_tested_without(patches, monke
         return (lambda x: calls.append("augment") or augment(x)), (lambda x: calls.append("plain") or plain(x))
 
     monkeypatch.setattr(experiments, "augmentation_of", noted)
-    one(Setting(scale="raw bytes", augment="crop", share=2, schedule="linear", epochs=1), patches)
+    one(ExperimentConfig(scale="raw bytes", augment="crop", share=2, schedule="linear", epochs=1), patches)
     assert calls == [("crop", 2, True), "plain", *["augment"] * 4, "plain"]  # the test images, four steps, the training images
 
 
@@ -482,14 +488,14 @@ def test_errors_are_those_of_the_net_in_evaluation_mode():
 @pytest.mark.parametrize(("times", "tested"), [(1, 3), (2, 2), (3, 1)])
 def test_how_often_the_test_error_is_measured(times, tested, patches):
     """After each of three epochs; less often where the test takes longer than the epoch; the last one always."""
-    images, labels, *_ = prepare(patches, "standardised")
+    images, labels, *_ = preprocess(patches, "standardised")
     with tqdm(disable=True) as bar:
-        curve = fit(Setting(epochs=3, batch=32), (images, labels, images.repeat(times, 1, 1, 1), labels.repeat(times)), 8, bar)[1]
+        curve = fit(ExperimentConfig(epochs=3, batch=32), (images, labels, images.repeat(times, 1, 1, 1), labels.repeat(times)), 8, bar)[1]
     assert len(curve["test_error"]) == tested and len(curve["loss"]) == 3
 
 
 def test_what_a_run_on_bytes_tells(patches):
-    curve = one(Setting(scale="bytes", augment="colour", schedule="linear", epochs=1), patches)
+    curve = one(ExperimentConfig(scale="bytes", augment="colour", schedule="linear", epochs=1), patches)
     assert 0 <= curve["ten_crop_error"] <= 1 and curve["augment_share"] > 0
 
 
@@ -521,19 +527,19 @@ def test_ten_crops_by_a_net_that_sees_one_pixel():
 def test_the_rate_falls_to_zero(patches, monkeypatch):
     rates = []
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self: rates.append([group["lr"] for group in self.param_groups]))
-    one(Setting(epochs=2, rate=0.8, schedule="linear"), patches)  # four steps an epoch
+    one(ExperimentConfig(epochs=2, rate=0.8, schedule="linear"), patches)  # four steps an epoch
     assert torch.tensor(rates).allclose(0.8 * (1 - torch.arange(8.0) / 8)[:, None].expand(8, 3))
     rates.clear()
-    one(Setting(epochs=1, rate=0.8, bias_rate=2.0, schedule="linear"), patches)
+    one(ExperimentConfig(epochs=1, rate=0.8, bias_rate=2.0, schedule="linear"), patches)
     assert torch.tensor(rates).allclose(torch.outer(1 - torch.arange(4.0) / 4, torch.tensor([0.8, 0.8, 1.6])))  # the last group: the biases
 
 
 def test_decay_is_of_the_weights_only(patches, monkeypatch):
     seen = {}
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self: seen.update({p.ndim: g["weight_decay"] for g in self.param_groups for p in g["params"]}))
-    one(Setting(epochs=1, decay=0.004), patches)
+    one(ExperimentConfig(epochs=1, decay=0.004), patches)
     assert seen == {4: 0.004, 2: 0.004, 1: 0}
-    one(Setting(epochs=1, decay=0.004, last_decay=250.0), patches)
+    one(ExperimentConfig(epochs=1, decay=0.004, last_decay=250.0), patches)
     assert seen == {4: 0.004, 2: 1.0, 1: 0}  # layers-18pct.cfg: 1 in the fully connected layer, which is the last
 
 
@@ -551,7 +557,7 @@ class Curve:
 @given(start=st.sampled_from([0.001, 0.003, 0.01, 0.03, 0.1]), best=st.sampled_from([3e-4, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3]))
 def test_the_best_rate_is_found_and_not_at_an_edge(start, best):
     lab = Curve(best)
-    assert best_rate(lab, Setting(rate=start)).rate == best
+    assert best_rate(lab, ExperimentConfig(rate=start)).rate == best
     assert min(lab.asked) < best < max(lab.asked) and len(set(lab.asked)) == len(lab.asked)
 
 
@@ -560,10 +566,10 @@ def test_a_start_that_diverges():
         def run(self, setting):
             return {"curve": {"loss": [[None if setting.rate > 5e-4 else abs(math.log10(setting.rate / 1e-4))]]}}
 
-    assert best_rate(Cliff(), Setting(rate=0.01)).rate == 1e-4
+    assert best_rate(Cliff(), ExperimentConfig(rate=0.01)).rate == 1e-4
     Cliff.run = lambda self, setting: {"curve": {"loss": [[None]]}}
     with pytest.raises(FloatingPointError, match="no best rate between 0.01 and"):
-        best_rate(Cliff(), Setting(rate=0.01))
+        best_rate(Cliff(), ExperimentConfig(rate=0.01))
 
 
 # Reading
@@ -608,15 +614,15 @@ def test_a_factor_holds_if_it_is_above_one_and_may_be_as_large():
 
 def test_difference_by_hand():
     """Welch's interval of two threes: variances 1 and 4, so 5/3 under the root, and 2.94 degrees of freedom."""
-    mean, low, high = difference([11.0, 12, 13], [6.0, 8, 10])
+    mean, low, high = mean_difference([11.0, 12, 13], [6.0, 8, 10])
     assert mean == 4 and high - mean == pytest.approx(mean - low) == pytest.approx(3.2208 * (5 / 3) ** 0.5, rel=1e-3)
 
 
 def test_difference_of_pairs_by_hand():
     """5, 4 and 3: a mean of 4, a standard error of 1/√3, and Student's 4.303 for two degrees of freedom."""
-    mean, low, high = difference([11.0, 12, 13], [6.0, 8, 10], paired=True)
+    mean, low, high = mean_difference([11.0, 12, 13], [6.0, 8, 10], paired=True)
     assert (mean, low, high) == pytest.approx((4, 4 - 4.30265 / 3**0.5, 4 + 4.30265 / 3**0.5), abs=1e-4)
-    assert difference([11.0, 12, 13], [6.0, 8, 10], paired=True, level=0.9)[1] == pytest.approx(4 - 2.91999 / 3**0.5, abs=1e-4)  # 2.920 at 90 %
+    assert mean_difference([11.0, 12, 13], [6.0, 8, 10], paired=True, level=0.9)[1] == pytest.approx(4 - 2.91999 / 3**0.5, abs=1e-4)  # 2.920 at 90 %
 
 
 def test_verdicts():
@@ -626,8 +632,8 @@ def test_verdicts():
 
 
 def test_last():
-    assert last([{"curve": {"test_error": [0.5, 0.25], "final_train_error": 0.125}}]) == [25]
-    assert last([{"curve": {"test_error": [0.5], "final_train_error": 0.125}}], "final_train_error") == [12.5]
+    assert final_errors([{"curve": {"test_error": [0.5, 0.25], "final_train_error": 0.125}}]) == [25]
+    assert final_errors([{"curve": {"test_error": [0.5], "final_train_error": 0.125}}], "final_train_error") == [12.5]
 
 
 @pytest.mark.parametrize("claim", findings.IDEAS)
@@ -635,7 +641,7 @@ def test_what_is_said_of_an_idea_rests_on_three_seeds(claim, monkeypatch):
     asked = []
 
     def noted(name, **fields):
-        asked.append(recorded(name, **fields))
+        asked.append(load_runs(name, **fields))
         return asked[-1]
 
     monkeypatch.setattr(findings, "recorded", noted)
@@ -647,7 +653,7 @@ def test_what_is_said_of_an_idea_rests_on_three_seeds(claim, monkeypatch):
 
 def test_recorded_says_what_is_missing(tmp_path):
     with pytest.raises(FileNotFoundError, match="python -m alexnet.experiments lrn makes it"):
-        recorded("lrn", tmp_path)
+        load_runs("lrn", tmp_path)
 
 
 @pytest.mark.parametrize("path", sorted(RUNS.glob("*.json")), ids=lambda path: path.stem)
@@ -659,7 +665,7 @@ def test_what_is_recorded_carries_all_that_it_takes_to_run_it_again(path):
         assert file["data"]["name"] == "CIFAR-10" and (file["data"]["train"], file["data"]["test"]) == (50_000, 10_000)
     assert file["runs"] or path.stem == "small"
     for run in file["runs"]:
-        setting, curve = Setting(**{**run["setting"], "pool": tuple(run["setting"]["pool"])}), run["curve"]
+        setting, curve = ExperimentConfig(**{**run["setting"], "pool": tuple(run["setting"]["pool"])}), run["curve"]
         assert re.fullmatch(r".+; torch \S+, torchvision \S+, Python 3\.\d+\.\d+", run["machine"]), run["machine"]
         assert run["precision"] in ("bfloat16", "float32") and run["seconds"] > 0 and re.fullmatch(r"20\d\d-\d\d-\d\d", run["date"])
         assert 1 <= len(curve["test_error"]) <= setting.epochs and 1 <= len(curve["train_error"]) == len(curve["loss"]) <= setting.epochs

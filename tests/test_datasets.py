@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from broken import BROKEN_PICTURES, ODD_PICTURES, png, whole_jpeg, written
+from helpers import BROKEN_PICTURES, ODD_PICTURES, png, whole_jpeg, written
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
@@ -24,7 +24,8 @@ from torchvision.datasets import CIFAR10, ImageFolder
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
-from alexnet.data import Folder, Squares, cifar10, data_set, decode, image_folder, photo_exemplars, photo_patches, photos, square
+from alexnet.loader import ImageFolderIndex, CachedImageLoader, train_val_folders, decode_image, scan_image_folder, resize_center_crop
+from alexnet.datasets import cifar10, photo_exemplars, photo_patches, photos
 
 CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
 
@@ -43,14 +44,14 @@ def patches():
 
 
 def test_patches(patches):
-    assert patches.train.shape == (1600, 3, 32, 32) and patches.test.shape == (400, 3, 32, 32)
-    assert patches.train.dtype == torch.uint8 and patches.train_labels.dtype == torch.int64
+    assert patches.train_images.shape == (1600, 3, 32, 32) and patches.test_images.shape == (400, 3, 32, 32)
+    assert patches.train_images.dtype == torch.uint8 and patches.train_labels.dtype == torch.int64
     assert patches.train_labels.bincount().tolist() == [200] * 8 and patches.test_labels.bincount().tolist() == [50] * 8
     assert len(patches.classes) == 8
-    assert patches.train[:, 0].equal(patches.train[:, 1]) and patches.train.float().std((1, 2, 3)).min() > 30  # grey, equalised
+    assert patches.train_images[:, 0].equal(patches.train_images[:, 1]) and patches.train_images.float().std((1, 2, 3)).min() > 30  # grey, equalised
     again = photo_patches(1600, seed=1)
-    assert again.train.equal(patches.train) and again.test.equal(patches.test)
-    assert not photo_patches(1600, seed=2).train.equal(patches.train)
+    assert again.train_images.equal(patches.train_images) and again.test_images.equal(patches.test_images)
+    assert not photo_patches(1600, seed=2).train.equal(patches.train_images)
     assert photo_patches(32, size=75).train.shape == (32, 3, 75, 75)
 
 
@@ -63,7 +64,7 @@ def test_train_and_test_share_no_pixel(monkeypatch):
     monkeypatch.setattr("alexnet.data.F.equalize", lambda x: x)
     monkeypatch.setattr("alexnet.data.F.rgb_to_grayscale", lambda x, channels: x)
     found = photo_patches(640, size=16)
-    train, test = ({(r, c) for r, c in zip(part[:, 0].flatten().tolist(), part[:, 1].flatten().tolist())} for part in (found.train, found.test))
+    train, test = ({(r, c) for r, c in zip(part[:, 0].flatten().tolist(), part[:, 1].flatten().tolist())} for part in (found.train_images, found.test_images))
     assert len(train) > 10_000 and len(test) > 5_000 and not train & test
 
 
@@ -94,11 +95,11 @@ def test_colour_and_single_pixels_do_not_give_the_class_away(patches):
     net = nn.Sequential(
         nn.Conv2d(3, 16, 5, stride=2), nn.ReLU(), nn.Conv2d(16, 32, 5, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(32 * 25, 8)
     )  # fmt: skip
-    pixels, test_pixels = (images.float() / 64 - 2 for images in (patches.train, patches.test))
+    pixels, test_pixels = (images.float() / 64 - 2 for images in (patches.train_images, patches.test_images))
     seen = accuracy(trained(net, pixels, patches.train_labels, 500, 2e-3), test_pixels, patches.test_labels)
     linear = nn.Sequential(nn.Flatten(), nn.Linear(3072, 8))
     from_pixels = accuracy(trained(linear, pixels, patches.train_labels, 500, 1e-4), test_pixels, patches.test_labels)
-    colours, test_colours = histogram(patches.train), histogram(patches.test)
+    colours, test_colours = histogram(patches.train_images), histogram(patches.test_images)
     from_colours = accuracy(trained(nn.Linear(64, 8), colours, patches.train_labels, 500, 1e-2), test_colours, patches.test_labels)
     print(f"net {seen:.0%}, pixels {from_pixels:.0%}, colours {from_colours:.0%}")
     assert seen > 0.35 and from_pixels < seen - 0.15 and from_colours < seen - 0.15
@@ -117,8 +118,8 @@ def test_says_what_is_wrong_with_patches(patches):
 
 def test_a_subset_has_all_classes(patches):
     few = patches.subset(80)
-    assert few.train_labels.bincount().tolist() == [10] * 8 and few.test is patches.test
-    assert few.train[0].equal(patches.train[0])
+    assert few.train_labels.bincount().tolist() == [10] * 8 and few.test_images is patches.test_images
+    assert few.train_images[0].equal(patches.train_images[0])
 
 
 @pytest.fixture
@@ -134,8 +135,8 @@ def folders(tmp_path):
 def test_cifar10_from_class_folders(folders):
     found = cifar10(folders)
     assert found.classes == tuple(CLASSES)
-    assert found.train.shape == (30, 3, 32, 32) and found.test.shape == (20, 3, 32, 32) and found.train.dtype == torch.uint8
-    assert [int(image[0, 0, 0]) // 20 for image in found.train] == found.train_labels.tolist()
+    assert found.train_images.shape == (30, 3, 32, 32) and found.test_images.shape == (20, 3, 32, 32) and found.train_images.dtype == torch.uint8
+    assert [int(image[0, 0, 0]) // 20 for image in found.train_images] == found.train_labels.tolist()
 
 
 def test_folders_that_do_not_agree(folders):
@@ -190,13 +191,13 @@ def stand_in(tmp_path, monkeypatch):
 
 def test_cifar10_downloads(stand_in):
     found = cifar10(stand_in)
-    assert found.train.shape == (100, 3, 32, 32) and found.test.shape == (20, 3, 32, 32) and found.classes == tuple(CLASSES)
-    assert sorted(set(found.train[:, 0, 0, 0].tolist())) == [0, 1, 2, 3, 4] and found.test[0, 0, 0, 0] == 5  # batch by batch
-    assert found.train[0, 0, 0, :5].tolist() == [0, 1, 2, 3, 4]  # the red plane, row by row
+    assert found.train_images.shape == (100, 3, 32, 32) and found.test_images.shape == (20, 3, 32, 32) and found.classes == tuple(CLASSES)
+    assert sorted(set(found.train_images[:, 0, 0, 0].tolist())) == [0, 1, 2, 3, 4] and found.test_images[0, 0, 0, 0] == 5  # batch by batch
+    assert found.train_images[0, 0, 0, :5].tolist() == [0, 1, 2, 3, 4]  # the red plane, row by row
     assert found.train_labels.tolist() == sorted([i % 10 for i in range(100)])
-    assert found.train[10, 0, 0, 1] == (3072 + 1) % 251  # the first of the second class is the second picture
+    assert found.train_images[10, 0, 0, 1] == (3072 + 1) % 251  # the first of the second class is the second picture
     (stand_in.parent / "served" / CIFAR10.filename).unlink()
-    assert cifar10(stand_in).train.equal(found.train)  # not a second time
+    assert cifar10(stand_in).train.equal(found.train_images)  # not a second time
 
 
 def test_no_data_and_no_network(tmp_path, monkeypatch):
@@ -212,14 +213,14 @@ def test_what_is_saved_is_what_is_read(tmp_path):
     pictures = photo_patches(64)
     pictures.save(tmp_path)
     again = cifar10(tmp_path)
-    assert all(a.equal(b) for a, b in zip((again.train, again.test, again.train_labels), (pictures.train, pictures.test, pictures.train_labels)))
+    assert all(a.equal(b) for a, b in zip((again.train_images, again.test_images, again.train_labels), (pictures.train_images, pictures.test_images, pictures.train_labels)))
     assert again.classes == tuple(sorted(pictures.classes)) == pictures.classes
     with pytest.raises(FileExistsError):
         pictures.save(tmp_path)
 
 
 def test_a_folder_is_read_as_by_image_folder(data_folder):
-    ours, theirs = image_folder(data_folder / "train"), ImageFolder(str(data_folder / "train"))
+    ours, theirs = scan_image_folder(data_folder / "train"), ImageFolder(str(data_folder / "train"))
     assert list(ours.paths) == [path for path, _ in theirs.samples] and ours.labels.tolist() == theirs.targets
     assert list(ours.classes) == theirs.classes
 
@@ -229,19 +230,19 @@ def test_pictures_that_are_converted(kind, tmp_path):
     path = tmp_path / "picture"
     path.write_bytes(ODD_PICTURES[kind])
     expected = pil_to_tensor(Image.open(path).convert("RGB"))
-    found = decode(path)
+    found = decode_image(path)
     assert found.dtype == torch.uint8 and found.shape == expected.shape
     assert (found.int() - expected.int()).abs().max() <= 1
-    assert square(found, 24).shape == (3, 24, 24)
+    assert resize_center_crop(found, 24).shape == (3, 24, 24)
 
 
 def test_16_bits_of_grey_are_not_cut_off(tmp_path):
     """Pillow's own conversion would make everything above 255 white."""
     path = tmp_path / "grey.png"
     path.write_bytes(png(4, 1, 16, 0, b"\0" + struct.pack(">HHHH", 0, 300, 32_768, 65_535)))
-    assert decode(path)[0].tolist() == [[0, 1, 128, 255]]
+    assert decode_image(path)[0].tolist() == [[0, 1, 128, 255]]
     (tmp_path / "grey.tif").write_bytes(written(Image.fromarray(np.array([[0, 300, 32_768, 65_535]], np.uint16)), "TIFF"))
-    assert decode(tmp_path / "grey.tif")[0].tolist() == [[0, 1, 128, 255]]
+    assert decode_image(tmp_path / "grey.tif")[0].tolist() == [[0, 1, 128, 255]]
 
 
 @pytest.mark.parametrize("kind", [*BROKEN_PICTURES, "a link to nowhere"])
@@ -250,7 +251,7 @@ def test_pictures_that_are_broken(kind, tmp_path):
     path.symlink_to(tmp_path / "nowhere") if kind not in BROKEN_PICTURES else path.write_bytes(BROKEN_PICTURES[kind])
     whole = tmp_path / "whole.jpg"
     whole.write_bytes(whole_jpeg)
-    squares = Squares(Folder(tmp_path, (), (str(whole), str(path), str(whole)), torch.zeros(3)), 24, workers=2)
+    squares = CachedImageLoader(ImageFolderIndex(tmp_path, (), (str(whole), str(path), str(whole)), torch.zeros(3)), 24, workers=2)
     [(indices, batch)] = squares.batches([torch.tensor([2, 1, 0])])
     assert indices.tolist() == [2, 0] and batch.shape == (2, 3, 24, 24) and batch[0].equal(batch[1])
     assert list(squares.broken) == [1] and squares.broken[1]
@@ -258,11 +259,11 @@ def test_pictures_that_are_broken(kind, tmp_path):
 
 def test_squares_are_those_of_transforms(data_folder):
     """The same pictures as from ImageFolder and transforms.v2, to one grey level, kept in memory or not."""
-    folder = image_folder(data_folder / "train")
+    folder = scan_image_folder(data_folder / "train")
     theirs = ImageFolder(str(data_folder / "train"), v2.Compose([v2.Resize(32), v2.CenterCrop(32), v2.PILToTensor()]))
     order = torch.randperm(len(folder.paths), generator=torch.Generator().manual_seed(0))
     for share in (0.0, 0.25):
-        squares = Squares(folder, 32, workers=2, share=share)
+        squares = CachedImageLoader(folder, 32, workers=2, share=share)
         for _ in range(2):  # the second time from memory, or decoded again
             found = list(squares.batches(order.split(48)))
             assert torch.cat([indices for indices, _ in found]).equal(order)
@@ -274,17 +275,17 @@ def test_squares_are_those_of_transforms(data_folder):
 def test_names_that_surprise(data_folder, tmp_path):
     """Hidden files are not pictures, hidden folders not classes, links back up not followed; names are whatever bytes they are."""
     root = shutil.copytree(data_folder / "test", tmp_path / "test")
-    before = [Path(path).name for path in image_folder(root).paths]
+    before = [Path(path).name for path in scan_image_folder(root).paths]
     first = min((root / "cat").iterdir())
     (root / ".ipynb_checkpoints").mkdir()
     (root / "cat" / ".ipynb_checkpoints").mkdir()
     shutil.copy(first, root / "cat" / ".ipynb_checkpoints" / "a.jpg")
     shutil.copy(first, root / "cat" / "._a.jpg")
     (root / "cat" / "loop").symlink_to("..")
-    assert [Path(path).name for path in image_folder(root).paths] == before
+    assert [Path(path).name for path in scan_image_folder(root).paths] == before
     os.rename(os.fsencode(first), os.fsencode(root / "cat") + b"/caf\xe9 \n.jpg")
-    assert decode(image_folder(root).paths[image_folder(root).labels.tolist().index(1)]).shape == (3, 36, 36)
-    assert len(image_folder(root).paths) == len(before)
+    assert decode_image(scan_image_folder(root).paths[scan_image_folder(root).labels.tolist().index(1)]).shape == (3, 36, 36)
+    assert len(scan_image_folder(root).paths) == len(before)
 
 
 def test_a_folder_that_cannot_be_read(data_folder, tmp_path, monkeypatch):
@@ -300,29 +301,29 @@ def test_a_folder_that_cannot_be_read(data_folder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(OSError, match=r"cat/closed cannot be read \(Permission denied\): make it readable, or remove it$"):
-        image_folder(root)
+        scan_image_folder(root)
 
 
 def test_val_goes_before_test(folders):
     """ImageNet's test/ has no classes."""
     shutil.copytree(folders / "test", folders / "val")
-    assert data_set(folders)[1].root == folders / "val"
+    assert train_val_folders(folders)[1].root == folders / "val"
 
 
 def test_photo_exemplars():
     found = photo_exemplars(768, size=32)
-    assert found.train.shape == (768, 3, 32, 32) and found.test.shape == (192, 3, 32, 32) and found.train.dtype == torch.uint8
+    assert found.train_images.shape == (768, 3, 32, 32) and found.test_images.shape == (192, 3, 32, 32) and found.train_images.dtype == torch.uint8
     assert len(set(found.classes)) == 192 and torch.equal(found.test_labels, torch.arange(192))
     assert torch.equal(found.train_labels.bincount(), torch.full((192,), 4))
     again, other = photo_exemplars(768, size=32), photo_exemplars(768, size=32, seed=1)
-    assert torch.equal(found.train, again.train) and not torch.equal(found.train, other.train)
-    assert len(found.train.flatten(1).unique(dim=0)) > 700  # drawn anew each time; a few are all of one colour
+    assert torch.equal(found.train_images, again.train_images) and not torch.equal(found.train_images, other.train_images)
+    assert len(found.train_images.flatten(1).unique(dim=0)) > 700  # drawn anew each time; a few are all of one colour
 
 
 def test_exemplars_of_a_place_show_that_place():
     """Coarse pictures of a place are nearer to each other than to those of other places."""
     found = photo_exemplars(768, size=32)
-    coarse = F.avg_pool2d(found.train.float(), 8).flatten(1)
+    coarse = F.avg_pool2d(found.train_images.float(), 8).flatten(1)
     distances = torch.cdist(coarse, coarse)
     same = found.train_labels[:, None] == found.train_labels
     assert distances[same].mean() < 0.6 * distances[~same].mean()

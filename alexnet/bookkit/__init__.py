@@ -1,0 +1,3 @@
+"""What only the book needs: explorers, drawings, plots, and the verdicts on the paper's claims."""
+
+

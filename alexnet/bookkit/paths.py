@@ -1,0 +1,8 @@
+"""Where the book lies."""
+
+
+from pathlib import Path
+
+
+
+RECORD = Path(__file__).parents[2] / "book" / "record.json"
