@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from html import escape
 
+from alexnet.bookkit.findings import finding
 from alexnet.bookkit.paths import RECORD
 
 
@@ -66,6 +67,19 @@ def claim(name: str, ours: str | None = None, verdict: str | None = None) -> Cla
         if found != told:
             raise ValueError(f"the {what} of {name} is {found!r} here and {told!r} in {RECORD.name}: mend the one that is wrong")
     return row
+
+
+def claim_from_runs(name: str) -> Claim:
+    """The row of a claim, checked against what the recorded runs say.
+
+    Args:
+        name: a key of :data:`alexnet.bookkit.findings.FINDINGS`, such as "P5".
+
+    Raises:
+        ValueError: if the record says something else.
+    """
+    found = finding(name)
+    return claim(name, found.ours, found.verdict)
 
 
 def claims_table() -> str:

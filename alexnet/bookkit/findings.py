@@ -7,7 +7,7 @@ import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from alexnet.bookkit.stats import mean_difference, ratio_verdict, column_color_difference, ratio, verdict
+from alexnet.bookkit.stats import Interval, mean_difference, ratio_verdict, column_color_difference, ratio, verdict
 from alexnet.experiments.config import RECIPE_2012, ExperimentConfig
 from alexnet.experiments.runner import RUNS
 
@@ -55,7 +55,7 @@ def final_errors(runs: list[dict], what: str = "test_error") -> list[float]:
     return [100 * (end[-1] if isinstance(end, list) else end) for end in ends]
 
 
-def epoch_ratio(slow: list[dict], fast: list[dict], error: float) -> tuple[float, float, float]:
+def epoch_ratio(slow: list[dict], fast: list[dict], error: float) -> Interval:
     """How many times as many epochs ``slow`` needs as ``fast`` to come below a training error, and the interval of 95 %.
 
     A run of ``slow`` that never came there counts with all its epochs: then the ratio is at least the mean, and the
@@ -67,7 +67,7 @@ def epoch_ratio(slow: list[dict], fast: list[dict], error: float) -> tuple[float
     if any(epochs_to(run, error) == math.inf for run in fast):
         raise ValueError(f"a run that shall be the faster one never came below {error}: there is no ratio")
     mean, low, high = ratio(*([min(epochs_to(run, error), run["setting"]["epochs"]) for run in runs] for runs in (slow, fast)))
-    return mean, low, math.inf if any(epochs_to(run, error) == math.inf for run in slow) else high
+    return Interval(mean, low, math.inf if any(epochs_to(run, error) == math.inf for run in slow) else high)
 
 
 @dataclass(frozen=True)

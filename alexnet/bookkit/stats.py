@@ -1,49 +1,127 @@
-"""Means, ratios and their intervals."""
+"""Differences and ratios of means over seeds, their confidence intervals, and verdicts on them.
 
+One rule for all chapters: an effect is there if its whole interval lies on the claimed side.
+"""
 
 import math
 import statistics
 import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from scipy.stats import permutation_test, ttest_ind, ttest_rel
 
 
+class Interval(NamedTuple):
+    """An estimate and its confidence interval, which prints itself.
 
-def mean_difference(a: list[float], b: list[float], paired: bool = False, level: float = 0.95) -> tuple[float, float, float]:
-    """How much larger the mean of ``a`` is than that of ``b``, and the interval of 95 %, or another ``level``, around it:
-    Welch's, or Student's for pairs, where the two lists measure the same nets."""
-    from scipy.stats import ttest_ind, ttest_rel  # here, since whoever only trains needs no statistics
+    A format specification applies to each of the three numbers, a width to the estimate alone:
 
-    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # three equal values have no variance, and may
+        >>> interval = Interval(mean=1.62, low=0.31, high=2.84)
+        >>> f"{interval:.1f}"
+        '1.6 (0.3 to 2.8)'
+        >>> f"{interval:+6.1f}"
+        '  +1.6 (+0.3 to +2.8)'
+    """
+
+    mean: float
+    low: float
+    high: float
+
+    def __format__(self, spec: str) -> str:
+        mean, low, high = (format(value, spec) for value in self)
+        return f"{mean} ({low.strip()} to {high.strip()})"
+
+
+def mean_difference(
+    a: Sequence[float], b: Sequence[float], paired: bool = False, level: float = 0.95
+) -> Interval:
+    """The mean of ``a`` minus the mean of ``b``, with its confidence interval.
+
+    Args:
+        a: one value a run.
+        b: one value a run.
+        paired: whether ``a[i]`` and ``b[i]`` were measured on the same net; then the interval is
+            Student's of the differences, else Welch's, which allows unequal variances.
+        level: the confidence level, between 0 and 1.
+    """
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+        # SciPy warns about zero variance, as of three equal values; that is fine here.
         test = ttest_rel(a, b) if paired else ttest_ind(a, b, equal_var=False)
-        interval = test.confidence_interval(level)
-    return statistics.mean(a) - statistics.mean(b), float(interval.low), float(interval.high)
+        bounds = test.confidence_interval(level)
+    difference = statistics.mean(a) - statistics.mean(b)
+    return Interval(difference, float(bounds.low), float(bounds.high))
+
+
+def ratio(a: Sequence[float], b: Sequence[float]) -> Interval:
+    """The geometric mean of ``a`` over that of ``b``, with its 95 % confidence interval.
+
+    The interval is Welch's of the logarithms, so it is not symmetric about the ratio.
+
+    Args:
+        a: one value a run, each above 0.
+        b: one value a run, each above 0.
+    """
+    log_a = [math.log(value) for value in a]
+    log_b = [math.log(value) for value in b]
+    mean, low, high = mean_difference(log_a, log_b)
+    return Interval(math.exp(mean), math.exp(low), math.exp(high))
 
 
 def verdict(low: float, high: float, claimed: float = 0.0) -> str:
-    """What an interval says of the claim that a figure is above ``claimed``."""
-    return "holds" if low > claimed else "does not hold" if high < claimed else "cannot tell at this scale"
+    """The verdict on the claim that a quantity is larger than ``claimed``.
 
+    Args:
+        low: lower bound of its confidence interval.
+        high: upper bound of its confidence interval.
+        claimed: the value that the quantity is claimed to exceed.
 
-def ratio(more: list[float], fewer: list[float]) -> tuple[float, float, float]:
-    """How many times as large ``more`` is as ``fewer``: the ratio of geometric means, and the interval of 95 %, Welch's of
-    the logarithms."""
-    mean, low, high = mean_difference(*([math.log(value) for value in values] for values in (more, fewer)))
-    return math.exp(mean), math.exp(low), math.exp(high)
+    Returns:
+        One of :data:`alexnet.bookkit.claims.VERDICTS`.
+    """
+    if low > claimed:
+        return "holds"
+    if high < claimed:
+        return "does not hold"
+    return "cannot tell at this scale"
 
 
 def ratio_verdict(low: float, high: float, claimed: float) -> str:
-    """What the interval of a ratio says of a claim such as "six times": it holds if there is an effect, and it may be as large."""
-    return "holds" if low > 1 and high >= claimed else verdict(low, high, claimed)
+    """The verdict on a claim such as "six times as fast".
 
-
-def column_color_difference(coloured: list[float]) -> tuple[float, float]:
-    """How much more coloured the kernels of the second column are than those of the first, and how often chance alone makes
-    columns that differ as much: a permutation test, of two sides.
+    It holds if there is an effect (the interval lies above 1) that may be as large as claimed.
 
     Args:
-        coloured: a figure a kernel, see :func:`alexnet.visualize.coloured`, the first column's in the first half.
-    """
-    from scipy.stats import permutation_test
+        low: lower bound of the ratio's confidence interval.
+        high: upper bound of the ratio's confidence interval.
+        claimed: the claimed ratio, above 1.
 
-    halves = coloured[len(coloured) // 2 :], coloured[: len(coloured) // 2]
-    test = permutation_test(halves, lambda a, b, axis: a.mean(axis) - b.mean(axis), n_resamples=9999, vectorized=True, rng=0)
+    Returns:
+        One of :data:`alexnet.bookkit.claims.VERDICTS`.
+    """
+    if low > 1 and high >= claimed:
+        return "holds"
+    return verdict(low, high, claimed)
+
+
+def column_color_difference(color_fractions: Sequence[float]) -> tuple[float, float]:
+    """By how much the kernels of the second column are more colored than those of the first.
+
+    Args:
+        color_fractions: one value a kernel, see :func:`alexnet.visualize.color_fraction`; the
+            first half belongs to the first column.
+
+    Returns:
+        The difference of the two columns' means, and the p-value of a two-sided permutation test:
+        how often a random split of the kernels gives columns that differ as much.
+    """
+    half = len(color_fractions) // 2
+    first, second = color_fractions[:half], color_fractions[half:]
+    test = permutation_test(
+        (second, first),
+        lambda a, b, axis: a.mean(axis) - b.mean(axis),
+        n_resamples=9999,
+        vectorized=True,
+        rng=0,  # the same splits every time
+    )
     return float(test.statistic), float(test.pvalue)
