@@ -24,7 +24,7 @@ def load_runs(name: str, folder: Path = RUNS, **fields: object) -> list[dict]:
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: python -m alexnet.experiments {name} makes it")
     runs = json.loads(path.read_text())["runs"]
-    chosen = [run for run in runs if all((asdict(ExperimentConfig()) | run["setting"])[field] == value for field, value in fields.items())]
+    chosen = [run for run in runs if all((asdict(ExperimentConfig()) | run["config"])[field] == value for field, value in fields.items())]
     if not chosen:
         raise ValueError(f"{path} has no run with {fields}")
     return chosen
@@ -66,7 +66,7 @@ def epoch_ratio(slow: list[dict], fast: list[dict], error: float) -> Interval:
     """
     if any(epochs_to(run, error) == math.inf for run in fast):
         raise ValueError(f"a run that shall be the faster one never came below {error}: there is no ratio")
-    mean, low, high = ratio(*([min(epochs_to(run, error), run["setting"]["epochs"]) for run in runs] for runs in (slow, fast)))
+    mean, low, high = ratio(*([min(epochs_to(run, error), run["config"]["epochs"]) for run in runs] for runs in (slow, fast)))
     return Interval(mean, low, math.inf if any(epochs_to(run, error) == math.inf for run in slow) else high)
 
 
@@ -93,7 +93,7 @@ def _gaps(runs: list[dict]) -> list[float]:
 
 
 def _p5() -> Finding:
-    tanh, relu = (load_runs("relu", init="original", scale="raw", target=0.25, activation=name) for name in ("tanh", "relu"))
+    tanh, relu = (load_runs("relu", init="original", pixels="raw", crop=None, target_train_error=0.25, activation=name) for name in ("tanh", "relu"))
     mean, low, high = epoch_ratio(tanh, relu, 0.25)
     ours = f"{mean:.1f} times ({low:.1f} to {high:.1f}), with the recipe of 2012"
     return Finding("ReLU against tanh", ours, ratio_verdict(low, high, 6))
@@ -101,7 +101,7 @@ def _p5() -> Finding:
 
 def _p9() -> Finding:
     # With today's pixels the layer divides by a constant
-    none, paper = (load_runs("lrn", epochs=RECIPE_2012.epochs, scale=RECIPE_2012.scale, norm=norm) for norm in ("none", "paper's alpha"))
+    none, paper = (load_runs("lrn", epochs=RECIPE_2012.epochs, pixels=RECIPE_2012.pixels, norm=norm) for norm in ("none", "paper's alpha"))
     return Finding("Local response normalisation", *_points(final_errors(none), final_errors(paper)))
 
 
@@ -111,12 +111,12 @@ def _p10() -> Finding:
 
 
 def _p14() -> Finding:
-    runs = load_runs("augmentation", augment="colour")
+    runs = load_runs("augmentation", augment="color")
     return Finding("Ten crops against one", *_points(final_errors(runs), final_errors(runs, "ten_crop_error"), paired=True))
 
 
 def _p15() -> Finding:
-    without, with_it = (load_runs("augmentation", augment=kind) for kind in ("crop", "colour"))
+    without, with_it = (load_runs("augmentation", augment=kind) for kind in ("crop", "color"))
     return Finding("PCA colour", *_points(final_errors(without), final_errors(with_it)))
 
 
@@ -127,7 +127,7 @@ def _p16() -> Finding:
 
 
 def _p18() -> Finding:
-    without, with_it = (load_runs("learning", epochs=RECIPE_2012.epochs, decay=decay) for decay in (0.0, RECIPE_2012.decay))
+    without, with_it = (load_runs("learning", epochs=RECIPE_2012.epochs, weight_decay=decay) for decay in (0.0, RECIPE_2012.weight_decay))
     return Finding("Weight decay, training error", *_points(*(final_errors(runs, "final_train_error") for runs in (without, with_it))))
 
 
@@ -140,7 +140,7 @@ def _p19() -> Finding:
 
 def accurate_runs(change: str) -> list[dict]:
     """The runs of ``specialisation`` that get 70 % of the test images right."""
-    return [run for run in load_runs("specialisation", change=change) if run["curve"]["test_error"][-1] <= 0.3]
+    return [run for run in load_runs("specialisation", modification=change) if run["curve"]["test_error"][-1] <= 0.3]
 
 
 def _p24() -> Finding:
@@ -157,7 +157,7 @@ def _p25() -> Finding:
 
 
 def _p28() -> Finding:
-    shares = [run["augment_share"] for run in load_runs("augmentation", augment="colour")]
+    shares = [run["augment_share"] for run in load_runs("augmentation", augment="color")]
     # Made ahead of the step, as in 2012, it costs nothing as long as it is done before the step is
     return Finding("Augmentation, share of a step", f"{100 * statistics.mean(shares):.0f} % of a step", "holds" if max(shares) < 0.5 else "does not hold")
 

@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
             pictures = photo_exemplars(768 if options.quick else 9_216)
         else:
             pictures = photo_patches(128) if options.quick else cifar10(options.data)
-        if not options.quick and len(pictures.train_images) < 10 * ExperimentConfig().batch:
+        if not options.quick and len(pictures.train_images) < 10 * ExperimentConfig().batch_size:
             raise ValueError(f"{options.data} has {len(pictures.train_images)} training images, too few for an experiment: it takes CIFAR-10's 50,000")
         lab = Runner(options.name, pictures, out, options.device, seeds, epochs, options.quick)
     except (OSError, ValueError) as problem:

@@ -1,45 +1,131 @@
-"""What one training run of an experiment is: every setting of it, from the net to the seed."""
+"""The configuration of one training run, and the base configurations the experiments start from."""
 
+from dataclasses import dataclass, fields
+from typing import Literal, get_args, get_origin
 
-from dataclasses import dataclass
+# Written out, so that an editor completes them; tests compare them with the tables in nets.py
+Net = Literal["four-layer", "half-small", "two-column", "first-layer"]
+Activation = Literal["relu", "tanh", "sigmoid"]
+Norm = Literal["none", "paper's alpha", "code's alpha", "within maps", "batch"]
+Init = Literal["torch", "he", "original", "original, biases 1", "faint", "fainter"]
+Pixels = Literal["standardized", "raw"]
+Augment = Literal["none", "flip", "crop", "color"]
+Modification = Literal[
+    "none",
+    "columns that never talk",
+    "no columns",
+    "ReLU after pooling",
+    "within-map normalisation",
+    "code's alpha",
+    "stacked 3×3",
+    "global average pooling",
+    "batch normalisation",
+    "depthwise separable",
+    "all four",
+]
+Schedule = Literal["constant", "linear"]
 
+# Numbers and the least value each may have; a dropout of 1 would drop everything
+_AT_LEAST = {
+    "train_images": 1,
+    "images_per_crop": 1,
+    "weight_decay": 0,
+    "last_decay_factor": 0,
+    "bias_lr_factor": 0,
+    "epochs": 1,
+    "target_train_error": 0,
+    "seed": 0,
+    "batch_size": 1,
+    "momentum": 0,
+    "dropout": 0,
+}
 
 
 @dataclass(frozen=True)
 class ExperimentConfig:
-    """One training run, from the net to the seed. The recorded file holds these fields, and no other knows more."""
+    """One training run, from the net to the seed. A recorded run stores exactly these fields.
 
-    net: str = "four-layer"  # or a name in NETS
-    images: int = 50_000  # training images, equally many of each class
-    activation: str = "relu"
-    norm: str = "none"  # a name in NORMS
+    Raises:
+        ValueError: if a field has a value it may not have; the message names it and the choices.
+    """
+
+    net: Net = "four-layer"
+    train_images: int = 50_000  # equally many of each class
+    activation: Activation = "relu"
+    norm: Norm = "none"  # in the four-layer net; the others have that of their variant
     pool: tuple[int, int] = (3, 2)  # window and stride
-    init: str = "he"  # a name in INITS
-    scale: str = "standardised"  # pixels minus the mean image, over the standard deviation that prepare() takes
-    # or "raw": 0 to 255, minus the mean image; or "bytes" and "raw bytes": 0 to 255, for an augmentation to work on, which
-    # then takes the mean colour away, and of "bytes" divides by the standard deviation
-    augment: str = "none"  # of bytes, a name in augmentation_of()
-    share: int = 1  # images in a row that share a random window and its flip
-    change: str = "none"  # of the net "columns": a name in CHANGES or REPLACEMENTS
-    dropout: float = 0.0  # in the hidden fully connected layers, which the four-layer net has not
-    decay: float = 0.0  # of the weights, not of the biases
-    last_decay: float = 1.0  # that of the last layer's weights, in decays of the others
-    rate: float = 0.01
-    bias_rate: float = 1.0  # that of the biases, in rates of the weights
-    schedule: str = "constant"  # or "linear", from the rate to zero
+    init: Init = "he"
+    # Both subtract the mean training image (without a crop) or the mean color (with one).
+    # "raw" keeps 0 to 255, as the code of 2012; "standardized" divides by the deviation.
+    pixels: Pixels = "standardized"
+    crop: int | None = None  # side of the window cut from each image; None: the whole image
+    augment: Augment = "none"  # each includes the one before; anything but "none" needs a crop
+    images_per_crop: int = 1  # consecutive images that share a random window and its flip
+    modification: Modification = "none"  # of the two-column net
+    dropout: float = 0.0  # in hidden fully connected layers, which the four-layer net has not
+    weight_decay: float = 0.0  # of weights, not of biases
+    last_decay_factor: float = 1.0  # weight decay of the last layer, as a multiple of the others'
+    lr: float = 0.01
+    bias_lr_factor: float = 1.0  # learning rate of the biases, as a multiple of lr
+    schedule: Schedule = "constant"  # "linear" falls from lr to zero
     epochs: int = 10  # at most
-    target: float = 0.0  # training error that ends the run
+    target_train_error: float = 0.0  # fraction of the training images; a run ends below it
     seed: int = 0
-    batch: int = 128
+    batch_size: int = 128
     momentum: float = 0.9
 
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if get_origin(field.type) is Literal:
+                _check_choice(field.name, getattr(self, field.name), get_args(field.type))
+        for name, least in _AT_LEAST.items():
+            if not getattr(self, name) >= least:  # NaN fails this too
+                raise ValueError(f"{name} must be >= {least}, got {getattr(self, name)}")
+        if not self.lr > 0:
+            raise ValueError(f"lr must be > 0, got {self.lr}")
+        if not self.dropout < 1:
+            raise ValueError(f"dropout must be < 1, got {self.dropout}")
+        if self.crop is not None and self.crop < 1:
+            raise ValueError(f"crop must be >= 1 or None, got {self.crop}")
+        if len(self.pool) != 2 or min(self.pool) < 1:
+            raise ValueError(f"pool must be a window and a stride >= 1, got {self.pool}")
+        if self.augment != "none" and self.crop is None:
+            raise ValueError(f"augment={self.augment!r} needs a crop, got crop=None: set crop=24")
+        if self.modification != "none" and self.net != "two-column":
+            raise ValueError(
+                f'modification={self.modification!r} needs net="two-column", got net={self.net!r}'
+            )
 
-RECIPE_TODAY = ExperimentConfig(decay=0.001, rate=0.03, schedule="linear", epochs=8)
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
-# layers-18pct.cfg, in as many epochs as the paper's net had, and with a rate that falls in a line instead of by hand
-RECIPE_2012 = ExperimentConfig(init="original", scale="raw", decay=0.004, last_decay=250.0, rate=0.003, bias_rate=2.0, schedule="linear", epochs=90)
+RECIPE_TODAY = ExperimentConfig(weight_decay=0.001, lr=0.03, schedule="linear", epochs=8)
 
+# layers-18pct.cfg, in as many epochs as the paper's net had; the learning rate falls linearly
+# instead of by hand
+RECIPE_2012 = ExperimentConfig(
+    init="original",
+    pixels="raw",
+    weight_decay=0.004,
+    last_decay_factor=250.0,
+    lr=0.003,
+    bias_lr_factor=2.0,
+    schedule="linear",
+    epochs=90,
+)
 
-# The first kernels are faint, so that what is seen in them was learned
-TWO_COLUMNS = ExperimentConfig(net="columns", init="faint", scale="bytes", augment="flip", decay=0.0005, rate=0.04, schedule="linear", batch=64, epochs=6)
+# The first kernels start faint, so what is seen in them afterwards was learned
+TWO_COLUMNS = ExperimentConfig(
+    net="two-column",
+    init="faint",
+    crop=24,
+    augment="flip",
+    weight_decay=0.0005,
+    lr=0.04,
+    schedule="linear",
+    batch_size=64,
+    epochs=6,
+)

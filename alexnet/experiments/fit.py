@@ -19,27 +19,27 @@ from alexnet.lrn import LocalResponseNorm
 
 
 
-def preprocess(pictures: InMemoryDataset, scale: str, device: str | torch.device = "cpu") -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def preprocess(pictures: InMemoryDataset, pixels: str = "standardized", crop: int | None = None, device: str | torch.device = "cpu") -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """All images on the device: train, labels, test, labels; in float32, the mean training image subtracted, or as bytes.
 
     The standard deviation is that of the first 10,000 training images. CIFAR-10 is sorted by class here, so those are two
     classes of ten, with a deviation a few per cent above that of all. The recorded runs have it so.
     """
-    if "bytes" in scale:
+    if crop is not None:
         return tuple(t.to(device) for t in (pictures.train_images, pictures.train_labels, pictures.test_images, pictures.test_labels))
     mean = pictures.train_images.float().mean(0)
-    std = (pictures.train_images[:10_000].float() - mean).std() if scale == "standardised" else 1.0  # 2.5 GB less than that of all
+    std = (pictures.train_images[:10_000].float() - mean).std() if pixels == "standardized" else 1.0  # 2.5 GB less than that of all
 
-    def pixels(images: Tensor) -> Tensor:
+    def normalized(images: Tensor) -> Tensor:
         return images.to(device).float().sub_(mean.to(device)).div_(std).contiguous(memory_format=torch.channels_last)
 
-    return pixels(pictures.train_images), pictures.train_labels.to(device), pixels(pictures.test_images), pictures.test_labels.to(device)
+    return normalized(pictures.train_images), pictures.train_labels.to(device), normalized(pictures.test_images), pictures.test_labels.to(device)
 
 
 def make_augment(kind: str, images: Tensor, size: int = 24, share: int = 1, raw: bool = False) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
     """What is done to a batch of bytes in training, and in the test: windows of ``size`` pixels, standardised.
 
-    "none" and the test take the middle; "flip" mirrors every other one; "crop" takes a random window as well; "colour"
+    "none" and the test take the middle; "flip" mirrors every other one; "crop" takes a random window as well; "color"
     adds PCA colour by the paper's rule. In the source of 2012, too, CIFAR-10 is cut to 24×24. So many images in a row
     ``share`` a random window and its flip. ``raw`` windows are from 0 to 255, minus the mean colour.
     """
@@ -56,7 +56,7 @@ def make_augment(kind: str, images: Tensor, size: int = 24, share: int = 1, raw:
 
     if kind in ("none", "flip"):
         return middle if kind == "none" else flip, middle
-    pca = PCAColor.fit(images).to(images.device) if kind == "colour" else None
+    pca = PCAColor.fit(images).to(images.device) if kind == "color" else None
     augment = TrainAugment(size, mean, std, pca)
 
     def random(batch: Tensor) -> Tensor:
@@ -111,9 +111,9 @@ def make_optimizer(model: nn.Module, setting: ExperimentConfig) -> torch.optim.S
     """PyTorch's rule with the setting's rates and decays: those of the weights, of the last layer's weights, of the biases."""
     weights = [p for p in model.parameters() if p.ndim > 1]
     biases = [p for p in model.parameters() if p.ndim <= 1]  # and what batch normalisation has
-    groups = [{"params": weights[:-1], "weight_decay": setting.decay, "lr": setting.rate}]
-    groups += [{"params": weights[-1:], "weight_decay": setting.decay * setting.last_decay, "lr": setting.rate}]
-    groups += [{"params": biases, "lr": setting.rate * setting.bias_rate}]
+    groups = [{"params": weights[:-1], "weight_decay": setting.weight_decay, "lr": setting.lr}]
+    groups += [{"params": weights[-1:], "weight_decay": setting.weight_decay * setting.last_decay_factor, "lr": setting.lr}]
+    groups += [{"params": biases, "lr": setting.lr * setting.bias_lr_factor}]
     return torch.optim.SGD(groups, momentum=setting.momentum)
 
 
@@ -166,19 +166,19 @@ def fit(setting: ExperimentConfig, data: tuple[Tensor, Tensor, Tensor, Tensor], 
     """
     images, labels, test_images, test_labels = data
     augment, plain = (lambda x: x), (lambda x: x)
-    if "bytes" in setting.scale:
-        augment, plain = make_augment(setting.augment, images, share=setting.share, raw=setting.scale == "raw bytes")
+    if setting.crop is not None:
+        augment, plain = make_augment(setting.augment, images, setting.crop, setting.images_per_crop, raw=setting.pixels == "raw")
         test_bytes, test_images = test_images, plain(test_images)
     model = build_net(setting, classes, test_images.shape[-1]).to(images.device)
     optimizer = make_optimizer(model, setting)
-    steps = len(images) // setting.batch
+    steps = len(images) // setting.batch_size
     falling = setting.schedule == "linear"
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / (steps * setting.epochs) if falling else 1.0)
     curve = {"loss": [], "train_error": [], "test_error": []}
     some = test_images[:: max(1, len(test_images) // 100)]  # a hundred of all classes, by which they are sorted
     for n in range(setting.epochs):
         found = []
-        for result in train_one_epoch(model, optimizer, images, labels, setting.batch, augment):
+        for result in train_one_epoch(model, optimizer, images, labels, setting.batch_size, augment):
             found.append(torch.stack(result))
             schedule.step()
         quarters = torch.stack([part.mean(0) for part in torch.stack(found).tensor_split(4)]).T.tolist()
@@ -189,20 +189,20 @@ def fit(setting: ExperimentConfig, data: tuple[Tensor, Tensor, Tensor, Tensor], 
             curve["test_error"].append(None)
             break
         # It is there, or it has not begun to learn.
-        ends = quarters[1][-1] < setting.target or (n == 3 and sum(curve["loss"][3]) > 0.98 * sum(curve["loss"][0]))
+        ends = quarters[1][-1] < setting.target_train_error or (n == 3 and sum(curve["loss"][3]) > 0.98 * sum(curve["loss"][0]))
         if ends or n + 1 == setting.epochs or (n + 1) % max(1, len(test_images) // len(images)) == 0:
             curve["test_error"].append(_round(error_rate(model, test_images, test_labels)))
-        for look in (lrn_divisors, saturation):
+        for key, look in (("divisors", lrn_divisors), ("saturated", saturation)):
             if row := look(model, some):
-                curve.setdefault(look.__name__, []).append(row)
+                curve.setdefault(key, []).append(row)
         bar.set_postfix_str(f"training error {quarters[1][-1]:.1%}")
         if ends:
             break
     if setting.schedule == "linear" and len(curve["loss"]) == setting.epochs and curve["test_error"][-1] is not None:
         curve["final_train_error"] = _round(error_rate(model, plain(images), labels))
-    if setting.scale == "bytes" and setting.net == "four-layer":
+    if setting.crop is not None and setting.pixels == "standardized" and setting.net == "four-layer":
         curve["ten_crop_error"] = _round(ten_crop_error_rate(model, test_bytes, test_labels, plain))
-        curve["augment_share"] = _round(augment_time_fraction(model, optimizer, images, labels, setting.batch, augment))
+        curve["augment_share"] = _round(augment_time_fraction(model, optimizer, images, labels, setting.batch_size, augment))
     return model, curve
 
 

@@ -66,10 +66,10 @@ OVERRIDES: dict[str, dict] = {
 def two_column_alexnet(setting: ExperimentConfig, classes: int, size: int = 24) -> AlexNet:
     """Half of the variant ``small``, for windows of 24×24: two columns with 16 first kernels each, and one change to it."""
     switches = {"input_size": size, "widths": (32, 64, 96, 96, 64), "hidden": 128, "dropout": setting.dropout}
-    if setting.change not in REPLACEMENTS:
-        return AlexNet(classes, "small", **switches | OVERRIDES[setting.change])
+    if setting.modification not in REPLACEMENTS:
+        return AlexNet(classes, "small", **switches | OVERRIDES[setting.modification])
     net = AlexNet(classes, "small", **switches)
-    for replacement in REPLACEMENTS[setting.change]:
+    for replacement in REPLACEMENTS[setting.modification]:
         replacement(net)
     return net
 
@@ -169,7 +169,7 @@ def _as_built(layers: list[nn.Module]) -> None:
     pass
 
 
-NETS = {"four-layer": four_layer, "half-small": half_small_alexnet, "columns": two_column_alexnet, "first-layer": first_layer_alexnet}
+NETS = {"four-layer": four_layer, "half-small": half_small_alexnet, "two-column": two_column_alexnet, "first-layer": first_layer_alexnet}
 
 
 INITS: dict[tuple[str, str], Callable[[list[nn.Module]], None]] = {
@@ -177,8 +177,8 @@ INITS: dict[tuple[str, str], Callable[[list[nn.Module]], None]] = {
     ("four-layer", "he"): _init_he,
     ("four-layer", "original"): _init_original,
     ("half-small", "he"): _as_built,
-    ("columns", "he"): _init_he,
-    ("columns", "faint"): _init_faint,
+    ("two-column", "he"): _init_he,
+    ("two-column", "faint"): _init_faint,
     ("first-layer", "fainter"): _init_fainter,
     ("four-layer", "original, biases 1"): _init_ones,
 }

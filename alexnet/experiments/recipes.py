@@ -35,12 +35,12 @@ def best_rate(lab: Runner, setting: ExperimentConfig, epochs: int = 2) -> Experi
     losses: dict[int, float] = {}
 
     def at(step: int) -> ExperimentConfig:
-        exponent = round(2 * math.log10(setting.rate)) + step
-        return replace(setting, rate=float(f"{10 ** (exponent / 2):.0e}"))
+        exponent = round(2 * math.log10(setting.lr)) + step
+        return replace(setting, lr=float(f"{10 ** (exponent / 2):.0e}"))
 
     def loss(step: int) -> float:
         if step not in losses:
-            rows = lab.run(replace(at(step), epochs=epochs, target=0.0))["curve"]["loss"]
+            rows = lab.run(replace(at(step), epochs=epochs, target_train_error=0.0))["curve"]["loss"]
             losses[step] = math.inf if rows[-1][-1] is None else rows[-1][-1]
         return losses[step]
 
@@ -49,7 +49,7 @@ def best_rate(lab: Runner, setting: ExperimentConfig, epochs: int = 2) -> Experi
     while loss(step + way) < loss(step) or loss(step) == math.inf:
         step += way
         if abs(step) > 6:
-            raise FloatingPointError(f"no best rate between {setting.rate} and {at(step).rate} for {describe(setting)}: start elsewhere")
+            raise FloatingPointError(f"no best rate between {setting.lr} and {at(step).lr} for {describe(setting)}: start elsewhere")
     return at(step)
 
 
@@ -61,7 +61,7 @@ def over_seeds(lab: Runner, settings: Iterable[ExperimentConfig]) -> None:
             lab.run(replace(setting, seed=seed))
 
 
-WEIGHTS_AND_PIXELS = [("torch", "standardised"), ("original", "raw"), ("torch", "raw"), ("original", "standardised")]
+WEIGHTS_AND_PIXELS = [("torch", "standardized"), ("original", "raw"), ("torch", "raw"), ("original", "standardized")]
 
 
 def relu(lab: Runner) -> None:
@@ -70,15 +70,15 @@ def relu(lab: Runner) -> None:
     With today's initialisation and scale of the pixels and with those of 2012; then crossed, to see which of them matters.
     How much of tanh is saturated, a short run of each tells.
     """
-    for init, scale in WEIGHTS_AND_PIXELS:
-        activations = ACTIVATIONS if (init, scale) in WEIGHTS_AND_PIXELS[:2] else ("relu", "tanh")
-        start = 0.03 if scale == "standardised" else 0.001
-        settings = [ExperimentConfig(activation=name, init=init, scale=scale, rate=start, target=0.25, epochs=12) for name in activations]
+    for init, pixels in WEIGHTS_AND_PIXELS:
+        activations = ACTIVATIONS if (init, pixels) in WEIGHTS_AND_PIXELS[:2] else ("relu", "tanh")
+        start = 0.03 if pixels == "standardized" else 0.001
+        settings = [ExperimentConfig(activation=name, init=init, pixels=pixels, lr=start, target_train_error=0.25, epochs=12) for name in activations]
         best = [best_rate(lab, setting) for setting in settings]
         for setting in best:
             if setting.activation == "tanh":
-                lab.run(replace(setting, epochs=4, target=0.0))
-        over_seeds(lab, [replace(s, epochs=48) if (s.activation, s.scale) == ("tanh", "raw") else s for s in best])  # it needs them
+                lab.run(replace(setting, epochs=4, target_train_error=0.0))
+        over_seeds(lab, [replace(s, epochs=48) if (s.activation, s.pixels) == ("tanh", "raw") else s for s in best])  # it needs them
 
 
 def baselines(lab: Runner) -> tuple[ExperimentConfig, ExperimentConfig]:
@@ -114,23 +114,23 @@ def dropout(lab: Runner) -> None:
 
     And how far apart training and test error are after fewer epochs, on 5,000 images and on all of them.
     """
-    base = ExperimentConfig(net="half-small", decay=0.0005)
+    base = ExperimentConfig(net="half-small", weight_decay=0.0005)
     for images, epochs, schedule in ((5_000, 16, "linear"), (50_000, 6, "linear"), (5_000, 60, "constant")):
-        over_seeds(lab, [replace(base, images=images, epochs=epochs, schedule=schedule, dropout=dropout) for dropout in (0.0, 0.5)])
+        over_seeds(lab, [replace(base, train_images=images, epochs=epochs, schedule=schedule, dropout=dropout) for dropout in (0.0, 0.5)])
 
 
 def learning(lab: Runner) -> None:
     """P18: weight decay and the training error. P19: biases of 1 and the first stage of learning, an epoch."""
     for base in baselines(lab):
-        over_seeds(lab, [replace(base, decay=decay) for decay in (0.0, base.decay)])
-    base = ExperimentConfig(scale="raw", rate=0.003, epochs=1)  # the rate that is best for the biases of 2012, which are 0 in this net
+        over_seeds(lab, [replace(base, weight_decay=decay) for decay in (0.0, base.weight_decay)])
+    base = ExperimentConfig(pixels="raw", lr=0.003, epochs=1)  # the rate that is best for the biases of 2012, which are 0 in this net
     over_seeds(lab, [replace(base, init=init) for init in ("original", "original, biases 1")])
 
 
 def augmentation(lab: Runner) -> None:
     """P14, P15, P28, P29: windows of 24×24 out of 32×32, mirror images, PCA colour, one after the other."""
-    base = replace(RECIPE_TODAY, scale="bytes", epochs=40)
-    over_seeds(lab, [replace(base, augment=kind) for kind in ("none", "flip", "crop", "colour")])
+    base = replace(RECIPE_TODAY, crop=24, epochs=40)
+    over_seeds(lab, [replace(base, augment=kind) for kind in ("none", "flip", "crop", "color")])
 
 
 EPOCHS_TO_70 = {"none": 6, "columns that never talk": 8, "no columns": 6}  # epochs until 70 % of the test images are right
@@ -138,12 +138,12 @@ EPOCHS_TO_70 = {"none": 6, "columns that never talk": 8, "no columns": 6}  # epo
 
 def specialisation(lab: Runner) -> None:
     """P24: does one column turn grey and the other coloured? With columns that talk in conv3, that never do, and with none."""
-    over_seeds(lab, [replace(TWO_COLUMNS, change=change, epochs=epochs) for change, epochs in EPOCHS_TO_70.items()])
+    over_seeds(lab, [replace(TWO_COLUMNS, modification=change, epochs=epochs) for change, epochs in EPOCHS_TO_70.items()])
 
 
 def kernels(lab: Runner) -> None:
     """The 96 kernels of Figure 3, learned from photographs; also kept as ``kernels.safetensors``."""
-    lab.run(ExperimentConfig(net="first-layer", images=len(lab.pictures.train_images), init="fainter", decay=0.002, rate=0.02, schedule="linear", epochs=40))
+    lab.run(ExperimentConfig(net="first-layer", train_images=len(lab.pictures.train_images), init="fainter", weight_decay=0.002, lr=0.02, schedule="linear", epochs=40))
 
 
 def small(lab: Runner) -> None:
@@ -188,15 +188,15 @@ def paper_and_code(lab: Runner) -> None:
 
     With pixels from 0 to 255: where they are standardised, activations are so small that no normalisation acts.
     """
-    base = replace(TWO_COLUMNS, scale="raw bytes", augment="crop", rate=0.003, epochs=20, batch=128)
+    base = replace(TWO_COLUMNS, pixels="raw", augment="crop", lr=0.003, epochs=20, batch_size=128)
     base = best_rate(lab, base, epochs=1)
-    changes = [{"change": name} for name in ("none", "code's alpha", "ReLU after pooling", "within-map normalisation")]
-    over_seeds(lab, [replace(base, **change) for change in [*changes, {"bias_rate": 2.0}, {"share": 32}]])
+    changes = [{"modification": name} for name in ("none", "code's alpha", "ReLU after pooling", "within-map normalisation")]
+    over_seeds(lab, [replace(base, **change) for change in [*changes, {"bias_lr_factor": 2.0}, {"images_per_crop": 32}]])
 
 
 def limits(lab: Runner) -> None:
     """The parts of AlexNet that others replaced, one at a time and all at once, with the recipe of the net with its parts."""
-    over_seeds(lab, [replace(TWO_COLUMNS, change=change) for change in ("none", *REPLACEMENTS)])
+    over_seeds(lab, [replace(TWO_COLUMNS, modification=change) for change in ("none", *REPLACEMENTS)])
 
 
 EXPERIMENTS = {function.__name__: function for function in (relu, lrn, pooling, dropout, learning, augmentation, specialisation, kernels, small, paper_and_code, limits)}

@@ -55,7 +55,7 @@ class Runner:
         """The run of a setting: recorded before, here or in another experiment's file, or trained now and recorded."""
         if self.most_epochs:
             setting = replace(setting, epochs=min(setting.epochs, self.most_epochs))
-        setting = replace(setting, images=min(setting.images, len(self.pictures.train_images)), batch=32 if self.quick else setting.batch)
+        setting = replace(setting, train_images=min(setting.train_images, len(self.pictures.train_images)), batch_size=32 if self.quick else setting.batch_size)
         key = _config_key(asdict(setting))
         new = key not in self.known
         if new:
@@ -70,15 +70,15 @@ class Runner:
         return run
 
     def _train(self, setting: ExperimentConfig) -> dict:
-        what = (setting.images, setting.scale)
+        what = (setting.train_images, setting.pixels, setting.crop)
         if not self._data or self._data[0] != what:  # one set at a time is held in floating point
             self._data = ()
-            chosen = self.pictures if setting.images == len(self.pictures.train_images) else self.pictures.subset(setting.images)
-            self._data = what, preprocess(chosen, setting.scale, self.device)
+            chosen = self.pictures if setting.train_images == len(self.pictures.train_images) else self.pictures.subset(setting.train_images)
+            self._data = what, preprocess(chosen, setting.pixels, setting.crop, self.device)
         start = time.perf_counter()
         with tqdm(total=setting.epochs, desc=describe(setting), unit="epoch", disable=None) as bar:
             model, curve = fit(setting, self._data[1], len(self.pictures.classes), bar)
-        if setting.net == "columns":
+        if setting.net == "two-column":
             untrained = build_net(setting, len(self.pictures.classes), 24)
             curve["coloured"] = [[round(c, 3) for c in color_fraction(next(net.parameters()).detach()).tolist()] for net in (untrained, model)]
         if setting.net == "first-layer":
@@ -87,13 +87,13 @@ class Runner:
         seconds = round(time.perf_counter() - start, 1)
         share = {"augment_share": curve.pop("augment_share")} if "augment_share" in curve else {}  # a time, like the seconds
         made = {"date": str(datetime.date.today()), "machine": describe_machine(self.device), "precision": compute_precision(torch.device(self.device))}
-        return {"setting": json.loads(_config_key(asdict(setting))), "curve": curve, "seconds": seconds, **share, **made}
+        return {"config": json.loads(_config_key(asdict(setting))), "curve": curve, "seconds": seconds, **share, **made}
 
     def _save(self) -> None:
         """What an earlier command recorded and this one has not come to yet stays in the file."""
         earlier = json.loads(self.path.read_text())["runs"] if self.path.exists() else []
-        kept = {_config_key(run["setting"]) for run in self.runs}
-        runs = self.runs + [run for run in earlier if _config_key(run["setting"]) not in kept]
+        kept = {_config_key(run["config"]) for run in self.runs}
+        runs = self.runs + [run for run in earlier if _config_key(run["config"]) not in kept]
         part = self.path.with_suffix(f".{os.getpid()}.part")
         head = json.dumps(self.head, indent=1)[:-2]
         try:
@@ -115,7 +115,7 @@ def _load_known(folder: Path, data: dict) -> dict[str, dict]:
     for path in sorted(folder.glob("*.json")):
         try:
             file = json.loads(path.read_text())
-            known |= {_config_key(run["setting"]): run for run in file["runs"] if file["data"] == data}
+            known |= {_config_key(run["config"]): run for run in file["runs"] if file["data"] == data}
         except (KeyError, TypeError, ValueError) as problem:
             raise ValueError(f"{path} is no file of recorded runs ({problem!r}): move it away, or give another folder with --out") from problem
     return known
