@@ -1,5 +1,8 @@
-""""""
+"""The drawings of the chapters, as SVG text: numbers and arrays in, markup out.
 
+A drawing is 360 units wide, the width of a phone, unless it shows a photograph in its own pixels.
+Blue is the first column or what is smaller, orange the second column or what is larger.
+"""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -8,467 +11,730 @@ from math import log2, log10
 import numpy as np
 from PIL import Image
 
-from alexnet.bookkit.svg import BOTH, FIRST, SECOND, _embed, _line, _outline, _pixels, svg
+from alexnet.bookkit.svg import (
+    BOTH,
+    FIRST,
+    SECOND,
+    element,
+    embed_image,
+    line,
+    outline,
+    pixel_image,
+    svg,
+    to_gray,
+)
+
+WIDTH = 360
 
 
-
-def draw_columns(shapes: Mapping[str, tuple[int, ...]], crossing: Sequence[str], chosen: str) -> str:
-    """The net of two columns, image on top, with one layer picked out.
+def draw_columns(
+    shapes: Mapping[str, tuple[int, ...]], crossing: Sequence[str], chosen: str
+) -> str:
+    """Draw the net of two columns, the image on top, with one layer highlighted.
 
     Args:
-        shapes: layer names in order, the image first, and the outputs of a layer, both columns together: (maps, height,
-            width) or (units,).
+        shapes: output shape of each layer, both columns together, in order: (maps, height, width)
+            or (units,). The first is the image.
         crossing: the layers that read both columns.
-        chosen: the layer to pick out, with the lines that lead to it.
+        chosen: the layer to highlight, with the lines that lead to it.
     """
-    names, body, y, above = list(shapes), [], 34.0, []
+    names = list(shapes)
+    body = []
+    y = 34.0  # of the middle of a block's top face
+    above = []  # (x, y) of the blocks that the lines to this layer start from
     for name in names:
-        shape, middle = shapes[name], 150.0
-        single = name in (names[0], names[-1])  # the image, and the logits on the first GPU, are not split
-        flat = len(shape) == 1
-        half, thick = (34.0, 7.0) if flat else (5 + 0.72 * min(shape[1], 70), 3 + shape[0] / 18)
-        depth = 0 if flat else half / 2.6
-        places = [(middle - 62, FIRST), (middle + 62, SECOND)]
-        if single:
-            places = [(middle, BOTH)] if name == names[0] else places[:1]
-        bright = name == chosen
-        for i, (x, colour) in enumerate(places):
-            for j, (x0, y0) in enumerate(above):
-                if single or len(above) == 1 or name in crossing or i == j:
-                    body.append(_line(x0, y0, x, y - depth, colour if bright else "currentColor", 2.5 if bright else 0.6))
-        for x, colour in places:
-            body.append(_slab(x, y, half, depth, thick, colour, 1 if bright else 0.45))
-        size = "×".join(map(str, shape[::-1])) if single or flat else f"{shape[1]}×{shape[2]}×{shape[0]}"
-        weight = "bold" if bright else "normal"
-        body.append(f'<text x="272" y="{y + 2:.0f}" font-weight="{weight}">{name}</text>')
-        body.append(f'<text x="272" y="{y + 14:.0f}" font-size="9.5">{size}</text>')
-        below = y + depth + thick
-        above = [(x, below) for x, _ in places]
-        y = below + (22 if flat else 17 + depth)
-    return svg(360, round(y) - 4, f"The layers from the image down, in two columns; {chosen} is picked out", "".join(body))
+        shape = shapes[name]
+        is_flat = len(shape) == 1
+        half, depth, thickness = _block_size(shape)
+        blocks = [(88.0, FIRST), (212.0, SECOND)]  # middle and color
+        if name == names[0]:
+            blocks = [(150.0, BOTH)]  # the image is not split
+        elif name == names[-1]:
+            blocks = blocks[:1]  # the logits are all on the first GPU
+        is_chosen = name == chosen
+
+        for i, (x, color) in enumerate(blocks):
+            for j, (x_above, y_above) in enumerate(above):
+                reads_all = name in crossing or len(blocks) == 1 or len(above) == 1
+                if not reads_all and i != j:
+                    continue
+                stroke, width = (color, 2.5) if is_chosen else ("currentColor", 0.6)
+                body.append(line(x_above, y_above, x, y - depth, stroke, width))
+        for x, color in blocks:
+            opacity = 1 if is_chosen else 0.45
+            body.append(_block(x, y, half, depth, thickness, color, opacity))
+
+        size = f"{shape[0]}" if is_flat else f"{shape[1]}×{shape[2]}×{shape[0]}"
+        weight = "bold" if is_chosen else "normal"
+        body.append(element("text", name, x=272, y=f"{y + 2:.0f}", font_weight=weight))
+        body.append(element("text", size, x=272, y=f"{y + 14:.0f}", font_size=9.5))
+
+        bottom = y + depth + thickness
+        above = [(x, bottom) for x, _ in blocks]
+        y = bottom + (22 if is_flat else 17 + depth)
+    label = f"The layers from the image down, in two columns; {chosen} is picked out"
+    return svg(WIDTH, round(y) - 4, label, "".join(body))
 
 
-def _slab(x: float, y: float, half: float, depth: float, thick: float, colour: str, opacity: float) -> str:
-    """A block of maps seen from above: a diamond, as wide as the maps, as thick as they are many."""
-    top = f"{x - half:.0f},{y:.0f} {x:.0f},{y - depth:.0f} {x + half:.0f},{y:.0f} {x:.0f},{y + depth:.0f}"
-    side = (
-        f"{x - half:.0f},{y:.0f} {x:.0f},{y + depth:.0f} {x + half:.0f},{y:.0f} "
-        f"{x + half:.0f},{y + thick:.0f} {x:.0f},{y + depth + thick:.0f} {x - half:.0f},{y + thick:.0f}"
+def _block_size(shape: tuple[int, ...]) -> tuple[float, float, float]:
+    """Half the width, half the depth, and the thickness of the block that stands for a layer."""
+    if len(shape) == 1:
+        return 34.0, 0.0, 7.0
+    maps, height, _ = shape
+    half = 5 + 0.72 * min(height, 70)
+    return half, half / 2.6, 3 + maps / 18
+
+
+def _block(
+    x: float, y: float, half: float, depth: float, thickness: float, color: str, opacity: float
+) -> str:
+    """A stack of maps seen from above: a diamond, as wide as a map, as thick as they are many.
+
+    Args:
+        x: middle of the top face.
+        y: middle of the top face.
+        half: from there to its left and right corners.
+        depth: from there to its back and front corners.
+        thickness: of the stack.
+        color: of all faces.
+        opacity: 0 to 1.
+    """
+    left, right = f"{x - half:.0f}", f"{x + half:.0f}"
+    middle, level = f"{x:.0f}", f"{y:.0f}"
+    back, front = f"{y - depth:.0f}", f"{y + depth:.0f}"
+    level_below, front_below = f"{y + thickness:.0f}", f"{y + depth + thickness:.0f}"
+    top = f"{left},{level} {middle},{back} {right},{level} {middle},{front}"
+    sides = (
+        f"{left},{level} {middle},{front} {right},{level} "
+        f"{right},{level_below} {middle},{front_below} {left},{level_below}"
     )
-    return (
-        f'<g fill="{colour}" stroke="{colour}" stroke-linejoin="round" opacity="{opacity}">'
-        f'<polygon points="{side}" fill-opacity="0.75"/><polygon points="{top}"/></g>'
-    )
+    faces = element("polygon", points=sides, fill_opacity=0.75) + element("polygon", points=top)
+    return element("g", faces, fill=color, stroke=color, stroke_linejoin="round", opacity=opacity)
 
 
 def draw_field(photo: np.ndarray, start: tuple[int, int], size: int, label: str) -> str:
-    """A photograph, with the square that one unit sees; what lies outside the photograph is padding.
+    """Draw a photograph with the receptive field of a unit, and darken the rest.
 
     Args:
-        photo: (H, W, 3), uint8.
-        start: top and left corner of the square, in pixels.
-        size: its side, in pixels.
-        label: what to say to who cannot see it.
+        photo: uint8 (H, W, 3).
+        start: top and left edge of the field in pixels; below 0 it reaches into the padding.
+        size: side of the field in pixels.
+        label: alternative text.
     """
     height, width = photo.shape[:2]
     top, left = start
-    hole = f"M0 0H{width}V{height}H0ZM{left} {top}v{size}h{size}v-{size}Z"  # the other way round: cut out
+    # Two rectangles in one path, drawn in opposite directions: the second one is cut out.
+    around = f"M0 0H{width}V{height}H0ZM{left} {top}v{size}h{size}v-{size}Z"
     body = (
-        f'<image href="{_embed(photo)}" width="{width}" height="{height}"/>'
-        f'<path d="{hole}" fill="#000" fill-opacity="0.55"/>'
-        f'<rect x="{left}" y="{top}" width="{size}" height="{size}" fill="none" stroke="{SECOND}" stroke-width="2"/>'
+        element("image", href=embed_image(photo), width=width, height=height)
+        + element("path", d=around, fill="#000", fill_opacity=0.55)
+        + _empty_square(left, top, size, 2)
     )
     return svg(width, height, label, body)
 
 
+def _empty_square(left: int, top: int, size: int, stroke_width: int) -> str:
+    """An empty orange square on a photograph."""
+    return element(
+        "rect",
+        x=left,
+        y=top,
+        width=size,
+        height=size,
+        fill="none",
+        stroke=SECOND,
+        stroke_width=stroke_width,
+    )
+
+
 def draw_windows(size: int, count: int, kernel: int, stride: int, shown: int = 5) -> str:
-    """The last windows of a convolution on a row of ``size`` pixels, and the pixels at its end.
+    """Draw the last windows of a convolution on a row of pixels, and the pixels at its end.
 
     Args:
         size: pixels in the row.
         count: windows that the layer takes, from the left.
-        kernel, stride: in pixels.
+        kernel: pixels in a window.
+        stride: pixels from one window to the next.
         shown: how many of the windows to draw.
     """
     end = (count - 1) * stride + kernel  # one past the last pixel that a window covers
-    first, unit = min(size, end) - kernel - shown * stride, 9.5  # leftmost pixel of the drawing, and how wide one is drawn
+    first = min(size, end) - kernel - shown * stride  # leftmost pixel that is drawn
+    unit = 9.5  # width of a pixel in the drawing
+    bottom = 44 + shown * 17
     body = []
     for pixel in range(first, max(size, end)):
-        seen, inside = pixel < end, pixel < size
-        dash = "none" if inside else "2 2"
-        colour, opacity = ("currentColor", 0.25) if seen and inside else (SECOND, 0.9)
-        body.append(
-            f'<rect x="{10 + (pixel - first) * unit:.1f}" y="20" width="{unit - 1.5}" height="14" fill="{colour}" stroke="{colour}" '
-            f'fill-opacity="{opacity if inside else 0.1}" stroke-opacity="{opacity}" stroke-dasharray="{dash}"/>'
+        is_inside = pixel < size
+        is_plain = is_inside and pixel < end  # neither padding nor left over
+        color, opacity = ("currentColor", 0.25) if is_plain else (SECOND, 0.9)
+        pixel_square = element(
+            "rect",
+            x=f"{10 + (pixel - first) * unit:.1f}",
+            y=20,
+            width=unit - 1.5,
+            height=14,
+            fill=color,
+            stroke=color,
+            fill_opacity=opacity if is_inside else 0.1,
+            stroke_opacity=opacity,
+            stroke_dasharray="none" if is_inside else "2 2",
         )
+        body.append(pixel_square)
+
     for i in range(shown):
-        n = count - shown + i
-        x, y = 10 + (n * stride - first) * unit, 44 + i * 17
-        fill, ink = (SECOND, "#000") if n * stride + kernel > size else (FIRST, "#fff")
-        body.append(
-            f'<rect x="{x:.1f}" y="{y}" width="{kernel * unit - 1.5:.1f}" height="13" rx="2" fill="{fill}"/>'
-            f'<text x="{x + 4:.1f}" y="{y + 10}" font-size="10" font-weight="bold" fill="{ink}">{n + 1}</text>'
-        )
+        window = count - shown + i
+        start = window * stride
+        x = 10 + (start - first) * unit
+        y = 44 + i * 17
+        is_over_edge = start + kernel > size
+        color, ink = (SECOND, "#000") if is_over_edge else (FIRST, "#fff")
+        width = f"{kernel * unit - 1.5:.1f}"
+        number = {"x": f"{x + 4:.1f}", "y": y + 10, "font_size": 10, "font_weight": "bold"}
+        body.append(element("rect", x=f"{x:.1f}", y=y, width=width, height=13, rx=2, fill=color))
+        body.append(element("text", f"{window + 1}", **number, fill=ink))
+
     edge = 9.25 + (size - first) * unit
-    body.append(f'<line x1="{edge:.1f}" y1="4" x2="{edge:.1f}" y2="{44 + shown * 17}" stroke="currentColor" stroke-width="1.5"/>')
-    body.append(f'<text x="{edge - 4:.1f}" y="12" text-anchor="end">pixel {size}, the last</text>')
-    body.append(f'<text x="{edge + 4:.1f}" y="12">{f"{end - size} zeros" if end > size else ""}</text>')
-    return svg(360, 50 + shown * 17, f"{size} pixels: {count} windows, the last one ends at pixel {end}", "".join(body))
+    edge_x = f"{edge:.1f}"
+    stroke = {"stroke": "currentColor", "stroke_width": 1.5}
+    zeros = f"{end - size} zeros" if end > size else ""
+    last_pixel = f"pixel {size}, the last"
+    body.append(element("line", x1=edge_x, y1=4, x2=edge_x, y2=bottom, **stroke))
+    body.append(element("text", last_pixel, x=f"{edge - 4:.1f}", y=12, text_anchor="end"))
+    body.append(element("text", zeros, x=f"{edge + 4:.1f}", y=12))
+    label = f"{size} pixels: {count} windows, the last one ends at pixel {end}"
+    return svg(WIDTH, bottom + 6, label, "".join(body))
 
 
 def draw_ratios(rows: Mapping[str, tuple[int, int]], unit: str) -> str:
-    """Each number beside its reference, on a scale where every mark to the right is twice as much.
+    """Draw each number beside its reference, on a scale where each mark is twice the one before.
 
     Args:
         rows: for each name the number and its reference.
         unit: what the reference is.
     """
+    middle = 180  # where the number equals its reference
+    doubling = 31  # width of a factor of two
+    pitch = 46  # from one row to the next
     body = []
     for doublings in range(-5, 6):
-        x = 180 + doublings * 31
+        x = middle + doublings * doubling
+        # The marks stand beside the bars only: the numbers are above them.
+        marks = "".join(f"M{x} {44 + pitch * i}v23" for i in range(len(rows)))
         opacity = 0.15 if doublings else 0.9
-        beside = "".join(f"M{x} {44 + 46 * i}v23" for i in range(len(rows)))  # the bars: the numbers stand above them
-        body.append(f'<path d="{beside}" stroke="currentColor" stroke-opacity="{opacity}"/>')
+        body.append(element("path", d=marks, stroke="currentColor", stroke_opacity=opacity))
         if doublings % 2 == 0:
-            name = unit if doublings == 0 else f"{2**doublings}×" if doublings > 0 else f"1/{2**-doublings}"
-            body.append(f'<text x="{x}" y="16" text-anchor="middle" font-size="10">{name}</text>')
+            factor = _power_of_two(doublings) if doublings else unit
+            body.append(element("text", factor, x=x, y=16, text_anchor="middle", font_size=10))
+
+    described = []
     for i, (name, (value, reference)) in enumerate(rows.items()):
-        x = 180 + 31 * min(max(log2(value / reference), -5.6), 5.6)
-        left, width, y, colour = min(x, 180), abs(x - 180), 34 + 46 * i, FIRST if value <= reference else SECOND
-        body.append(
-            f'<text x="6" y="{y + 8}">{name}</text><text x="354" y="{y + 8}" text-anchor="end">'
-            f'<tspan font-weight="bold">{value:,}</tspan> ({value / reference:.3g}×)</text>'
-            f'<rect x="{left:.1f}" y="{y + 14}" width="{max(width, 1.5):.1f}" height="15" rx="2" fill="{colour}"/>'
-        )
-    label = "; ".join(f"{name}: {value:,}, {value / reference:.3g} times {unit}" for name, (value, reference) in rows.items())
-    return svg(360, 40 + 46 * len(rows), label, "".join(body))
+        factor = f"{value / reference:.3g}"
+        doublings = min(max(log2(value / reference), -5.6), 5.6)  # longer bars stop at the edge
+        x = middle + doubling * doublings
+        y = 34 + pitch * i
+        numbers = element("tspan", f"{value:,}", font_weight="bold") + f" ({factor}×)"
+        bar = {
+            "x": f"{min(x, middle):.1f}",
+            "y": y + 14,
+            "width": f"{max(abs(x - middle), 1.5):.1f}",
+            "height": 15,
+            "rx": 2,
+        }
+        color = FIRST if value <= reference else SECOND
+        body.append(element("text", name, x=6, y=y + 8))
+        body.append(element("text", numbers, x=354, y=y + 8, text_anchor="end"))
+        body.append(element("rect", **bar, fill=color))
+        described.append(f"{name}: {value:,}, {factor} times {unit}")
+    return svg(WIDTH, 40 + pitch * len(rows), "; ".join(described), "".join(body))
+
+
+def _power_of_two(exponent: int) -> str:
+    return f"{2**exponent}×" if exponent > 0 else f"1/{2**-exponent}"
 
 
 def draw_cones(layers: int, most: int = 5) -> str:
-    """What one output sees of a row of pixels: through so many layers of three, and through one layer as wide.
+    """Draw what one output sees of a row of pixels, in two ways side by side.
+
+    On the left through several layers of kernel size 3, on the right through one layer with a
+    kernel as wide as they see together.
 
     Args:
-        layers: how many, 1 to ``most``.
-        most: what the drawing has room for.
+        layers: how many layers of three, 1 to ``most``.
+        most: how many the drawing has room for.
     """
-    pixels, unit, rise, bottom = 2 * most + 1, 13, 24, 24 * most + 6
-    wide = 2 * layers + 1
-    ways = {
-        f"{layers} × 3×3": (FIRST, [(level, 1 + 2 * (layers - level)) for level in range(layers, -1, -1)], 20),
-        f"one {wide}×{wide}": (SECOND, [(layers, 1), (0, wide)], 197),
-    }
+    pixels = 2 * most + 1  # in a row
+    unit = 13  # from one pixel to the next
+    pitch = 24  # from one layer to the next
+    bottom = pitch * most + 6  # top edge of the row of pixels
+    size = 2 * layers + 1  # pixels that are seen
+
+    # (level, how many positions are seen there), from the output down to the pixels at level 0
+    stacked = [(level, 1 + 2 * (layers - level)) for level in range(layers, -1, -1)]
+    single = [(layers, 1), (0, size)]
+    ways = [
+        (f"{layers} × 3×3", FIRST, 20, stacked),
+        (f"one {size}×{size}", SECOND, 197, single),
+    ]
     body = []
-    for name, (colour, seen, left) in ways.items():
-        middle, above = left + pixels * unit / 2, []
-        for level, count in seen:  # from the output down
-            y = bottom - level * rise
-            places = [middle + unit * (i - (count - 1) / 2) for i in range(count)]
-            reach = (count - len(above)) / 2 * unit  # to either side of what is above
-            body += [_line(x0, y0, x, y, "currentColor", 0.5) for x0, y0 in above for x in places if abs(x - x0) <= reach]
-            above = [(x, y + 12) for x in places]
-            row = [left + unit * (i + 0.5) for i in range(pixels)] if level == 0 else places
-            body += [
-                f'<rect x="{x - 5.5:.1f}" y="{y}" width="11" height="12" rx="2" fill="{colour if x in places else "currentColor"}" '
-                f'fill-opacity="{1 if x in places else 0.15}"/>'
-                for x in row
-            ]
-        body.append(f'<text x="{middle:.0f}" y="{bottom + 28}" text-anchor="middle" font-weight="bold">{name}</text>')
-    return svg(360, bottom + 36, f"One output sees {wide} pixels in a row, through {layers} layers of three or one of {wide}", "".join(body))
+    for name, color, left, levels in ways:
+        middle = left + pixels * unit / 2
+        above = []  # (x, y) of the positions that the lines start from
+        for level, count in levels:
+            y = bottom - level * pitch
+            seen = [middle + unit * (i - (count - 1) / 2) for i in range(count)]
+            reach = (count - len(above)) / 2 * unit  # of a kernel, to either side
+            for x_above, y_above in above:
+                for x in seen:
+                    if abs(x - x_above) <= reach:
+                        body.append(line(x_above, y_above, x, y, "currentColor", 0.5))
+            above = [(x, y + 12) for x in seen]
+            all_pixels = [left + unit * (i + 0.5) for i in range(pixels)]
+            for x in all_pixels if level == 0 else seen:
+                square = {"x": f"{x - 5.5:.1f}", "y": y, "width": 11, "height": 12, "rx": 2}
+                fill, opacity = (color, 1) if x in seen else ("currentColor", 0.15)
+                body.append(element("rect", **square, fill=fill, fill_opacity=opacity))
+        place = {"x": f"{middle:.0f}", "y": bottom + 28, "text_anchor": "middle"}
+        body.append(element("text", name, **place, font_weight="bold"))
+    label = (
+        f"One output sees {size} pixels in a row, through {layers} layers of three or one of {size}"
+    )
+    return svg(WIDTH, bottom + 36, label, "".join(body))
 
 
-def draw_shares(rows: Mapping[str, Mapping[str, int]], colours: Sequence[str]) -> str:
-    """One bar a row, cut into its parts; a part wide enough carries its share in per cent.
+def draw_shares(rows: Mapping[str, Mapping[str, int]], colors: Sequence[str]) -> str:
+    """Draw a bar a row, divided into its parts; a part that is wide enough carries its percentage.
 
     Args:
-        rows: for each bar its name, and the parts' names with their sizes.
-        colours: one for each part.
+        rows: for each bar its name, and the sizes of its parts by name. All bars have the same
+            parts.
+        colors: one a part.
     """
-    body, labels = [], []
+    pitch = 56  # from one bar to the next
+    body = []
+    described = []
     for i, (name, parts) in enumerate(rows.items()):
-        total, x, y = sum(parts.values()), 5.0, 14 + 56 * i
-        body.append(f'<text x="5" y="{y}">{name}</text><text x="355" y="{y}" text-anchor="end" font-weight="bold">{total:,}</text>')
-        for (part, size), colour in zip(parts.items(), colours):
+        total = sum(parts.values())
+        x = 5.0
+        y = 14 + pitch * i
+        total_place = {"x": 355, "y": y, "text_anchor": "end", "font_weight": "bold"}
+        body.append(element("text", name, x=5, y=y))
+        body.append(element("text", f"{total:,}", **total_place))
+        for size, color in zip(parts.values(), colors):
             width = 350 * size / total
-            body.append(f'<rect x="{x:.1f}" y="{y + 6}" width="{width:.1f}" height="24" fill="{colour}"/>')
-            text, ink = f"{size / total:.0%}" if width > 30 else "", "#000" if colour == SECOND else "#fff"
-            body.append(f'<text x="{x + width / 2:.1f}" y="{y + 22}" text-anchor="middle" fill="{ink}" font-weight="bold">{text}</text>')
+            bar = {"x": f"{x:.1f}", "y": y + 6, "width": f"{width:.1f}", "height": 24}
+            percentage = f"{size / total:.0%}" if width > 30 else ""
+            middle = {"x": f"{x + width / 2:.1f}", "y": y + 22, "text_anchor": "middle"}
+            ink = "#000" if color == SECOND else "#fff"
+            body.append(element("rect", **bar, fill=color))
+            body.append(element("text", percentage, **middle, fill=ink, font_weight="bold"))
             x += width
-        labels.append(f"{name} {total:,}: " + ", ".join(f"{part} {size / total:.1%}" for part, size in parts.items()))
-    y, x = 14 + 56 * len(rows), 5
-    for part, colour in zip(next(iter(rows.values())), colours):
-        body.append(f'<rect x="{x}" y="{y - 9}" width="10" height="10" fill="{colour}"/><text x="{x + 14}" y="{y}">{part}</text>')
-        x += 30 + 6 * len(part)
-    return svg(360, y + 8, ". ".join(labels), "".join(body))
+        percentages = [f"{part} {size / total:.1%}" for part, size in parts.items()]
+        described.append(f"{name} {total:,}: {', '.join(percentages)}")
+
+    legend_x = 5
+    legend_y = 14 + pitch * len(rows)
+    for part, color in zip(next(iter(rows.values())), colors):
+        square = {"x": legend_x, "y": legend_y - 9, "width": 10, "height": 10}
+        body.append(element("rect", **square, fill=color))
+        body.append(element("text", part, x=legend_x + 14, y=legend_y))
+        legend_x += 30 + 6 * len(part)
+    return svg(WIDTH, legend_y + 8, ". ".join(described), "".join(body))
 
 
 def draw_levels(values: Mapping[str, float], low: int, high: int, label: str) -> str:
-    """One bar a name on a logarithmic axis from 10^low to 10^high; what lies outside stops at the edge, its number does not.
+    """Draw a bar a name on a logarithmic axis from 10^low to 10^high.
+
+    A bar that leaves the axis stops at its edge; its number is printed in any case.
 
     Args:
-        values: for each bar its name and its length, zero or more.
-        low, high: exponents of ten.
-        label: what the bars are, for the axis and for who cannot see it.
+        values: length of each bar by name, zero or more.
+        low: exponent of ten at the left end of the axis.
+        high: exponent of ten at the right end.
+        label: what the bars are, for the axis and the alternative text.
     """
-    left, width, row = 62, 216, 22
-    bottom = 18 + row * len(values)
-    numbers = {name: f"{value:,.0f}" if 100 <= value < 1e5 else f"{value:.2g}" for name, value in values.items()}
-    body = [f'<text x="{left}" y="{bottom + 26}">{label}</text>']
+    left = 62
+    width = 216
+    pitch = 22
+    bottom = 18 + pitch * len(values)
+    body = [element("text", label, x=left, y=bottom + 26)]
     for exponent in range(low, high + 1, 2):
-        x = left + width * (exponent - low) / (high - low)
-        body.append(f'<line x1="{x:.0f}" y1="14" x2="{x:.0f}" y2="{bottom}" stroke="currentColor" stroke-opacity="0.2"/>')
-        power = f'10<tspan dy="-4" font-size="8">{exponent}</tspan>'
-        body.append(f'<text x="{x:.0f}" y="{bottom + 12}" text-anchor="middle" font-size="10">{power}</text>')
+        x = f"{left + width * (exponent - low) / (high - low):.0f}"
+        mark = {"x1": x, "y1": 14, "x2": x, "y2": bottom}
+        body.append(element("line", **mark, stroke="currentColor", stroke_opacity=0.2))
+        power = "10" + element("tspan", f"{exponent}", dy=-4, font_size=8)
+        place = {"x": x, "y": bottom + 12, "text_anchor": "middle"}
+        body.append(element("text", power, **place, font_size=10))
+
+    described = []
     for i, (name, value) in enumerate(values.items()):
-        length = width * min(max((log10(value) if value > 0 else low) - low, 0), high - low) / (high - low)
-        y = 16 + row * i
-        body.append(
-            f'<text x="{left - 6}" y="{y + 12}" text-anchor="end">{name}</text><text x="355" y="{y + 12}" text-anchor="end">{numbers[name]}</text>'
-            f'<rect x="{left}" y="{y + 2}" width="{length:.1f}" height="{row - 7}" rx="2" fill="{FIRST}"/>'
-        )
-    return svg(360, bottom + 32, f"{label}: " + ", ".join(f"{name} {number}" for name, number in numbers.items()), "".join(body))
+        number = f"{value:,.0f}" if 100 <= value < 1e5 else f"{value:.2g}"
+        exponent = log10(value) if value > 0 else low
+        exponent = min(max(exponent, low), high)
+        length = width * (exponent - low) / (high - low)
+        y = 16 + pitch * i
+        bar = {"width": f"{length:.1f}", "height": pitch - 7, "rx": 2, "fill": FIRST}
+        body.append(element("text", name, x=left - 6, y=y + 12, text_anchor="end"))
+        body.append(element("text", number, x=355, y=y + 12, text_anchor="end"))
+        body.append(element("rect", x=left, y=y + 2, **bar))
+        described.append(f"{name} {number}")
+    return svg(WIDTH, bottom + 32, f"{label}: {', '.join(described)}", "".join(body))
 
 
 def draw_against(values: Mapping[str, float], chosen: str, reference: str, label: str) -> str:
-    """A dot a name on one axis, and how far the chosen one is from the reference.
+    """Draw a dot a name on one axis, and how far the chosen one is from the reference.
 
     Args:
-        values: for each dot its name and its place.
-        chosen, reference: names among them. What lies left of the reference is drawn blue, what lies right of it orange.
+        values: place of each dot by name.
+        chosen: name of the dot to highlight.
+        reference: name of the dot to measure from. What lies to the left of it is blue, what lies
+            to the right of it orange.
         label: what the axis shows, with its unit.
     """
-    left, width, row = 150, 196, 20
-    low, high = min(values.values()) - 0.2, max(values.values()) + 0.2
-    place = {name: left + width * (value - low) / (high - low) for name, value in values.items()}
-    bottom = 8 + row * len(values)
-    middle = place[reference]
-    body = [f'<line x1="{middle:.1f}" y1="6" x2="{middle:.1f}" y2="{bottom}" stroke="currentColor" stroke-opacity="0.4"/>']
-    for i, (name, x) in enumerate(place.items()):
-        y = 16 + row * i
-        colour = BOTH if name == reference else FIRST if x < middle else SECOND
-        strong = ' font-weight="bold"' if name in (chosen, reference) else ""
-        body.append(f'<text x="{left - 12}" y="{y + 4}" text-anchor="end"{strong}>{escape(name)}</text>')
+    left = 150
+    width = 196
+    pitch = 20
+    low = min(values.values()) - 0.2
+    high = max(values.values()) + 0.2
+    bottom = 8 + pitch * len(values)
+
+    def to_x(value: float) -> float:
+        return left + width * (value - low) / (high - low)
+
+    reference_x = to_x(values[reference])
+    zero = f"{reference_x:.1f}"
+    whole_height = {"x1": zero, "y1": 6, "x2": zero, "y2": bottom}
+    body = [element("line", **whole_height, stroke="currentColor", stroke_opacity=0.4)]
+    for i, (name, value) in enumerate(values.items()):
+        dot_x = to_x(value)
+        y = 16 + pitch * i
+        color = FIRST if dot_x < reference_x else SECOND
+        if name == reference:
+            color = BOTH
+        bold = {"font_weight": "bold"} if name in (chosen, reference) else {}
+        body.append(element("text", escape(name), x=left - 12, y=y + 4, text_anchor="end", **bold))
+        dot = {"cx": f"{dot_x:.1f}", "cy": y, "r": 3.5}
         if name == chosen:
-            body.append(f'<line x1="{middle:.1f}" y1="{y}" x2="{x:.1f}" y2="{y}" stroke="{colour}" stroke-width="4"/>')
-        body.append(f'<circle cx="{x:.1f}" cy="{y}" r="{6 if name == chosen else 3.5}" fill="{colour}"/>')
+            distance = {"x1": zero, "y1": y, "x2": f"{dot_x:.1f}", "y2": y}
+            body.append(element("line", **distance, stroke=color, stroke_width=4))
+            dot["r"] = 6
+        body.append(element("circle", **dot, fill=color))
+
     for tick in range(int(low) + 1, int(high) + 1):
-        x = left + width * (tick - low) / (high - low)
-        body.append(f'<text x="{x:.1f}" y="{bottom + 12}" text-anchor="middle" font-size="10">{tick}</text>')
-    body.append(f'<text x="{left}" y="{bottom + 26}">{escape(label)}</text>')
-    told = f"{label}: {chosen} {values[chosen]:.2f}, {reference} {values[reference]:.2f}"
-    return svg(360, bottom + 32, told, "".join(body))
+        place = {"x": f"{to_x(tick):.1f}", "y": bottom + 12, "text_anchor": "middle"}
+        body.append(element("text", f"{tick}", **place, font_size=10))
+    body.append(element("text", escape(label), x=left, y=bottom + 26))
+    described = f"{chosen} {values[chosen]:.2f}, {reference} {values[reference]:.2f}"
+    return svg(WIDTH, bottom + 32, f"{label}: {described}", "".join(body))
 
 
-def draw_before_and_after(before: Sequence[float], after: Sequence[float], top: float, label: str) -> str:
-    """A row of activations as pairs of bars from zero: grey before, blue after.
+def draw_before_and_after(
+    before: Sequence[float], after: Sequence[float], top: float, label: str
+) -> str:
+    """Draw a row of activations as pairs of bars from zero: gray before, blue after.
 
     Args:
-        before, after: equally many values, zero or more.
-        top: the value at the upper edge.
-        label: what they are, for the axis and for who cannot see it.
+        before: zero or more each.
+        after: as many, zero or more each.
+        top: the value at the upper edge; longer bars stop there.
+        label: what they are, for the axis and the alternative text.
     """
-    unit, height = 330 / len(before), 150
-    body = [f'<line x1="24" y1="{height + 10}" x2="356" y2="{height + 10}" stroke="currentColor"/>']
+    unit = 330 / len(before)  # width of a pair
+    height = 150
+    zero = height + 10
+    body = [element("line", x1=24, y1=zero, x2=356, y2=zero, stroke="currentColor")]
     for tick in (0, top / 2, top):
         y = 10 + height * (1 - tick / top)
-        body.append(f'<text x="20" y="{y + 4:.0f}" text-anchor="end" font-size="10">{tick:g}</text>')
-        body.append(f'<line x1="24" y1="{y:.0f}" x2="356" y2="{y:.0f}" stroke="currentColor" stroke-opacity="0.15"/>')
+        body.append(
+            element("text", f"{tick:g}", x=20, y=f"{y + 4:.0f}", text_anchor="end", font_size=10)
+        )
+        across = {"x1": 24, "y1": f"{y:.0f}", "x2": 356, "y2": f"{y:.0f}"}
+        body.append(element("line", **across, stroke="currentColor", stroke_opacity=0.15))
+
+    def bar(value: float, x: float, width: float, color: str, opacity: float) -> str:
+        length = height * min(value / top, 1)
+        return element(
+            "rect",
+            x=f"{x:.1f}",
+            y=f"{zero - length:.1f}",
+            width=f"{width:.1f}",
+            height=f"{length:.1f}",
+            fill=color,
+            fill_opacity=opacity,
+        )
+
+    described = []
     for i, (old, new) in enumerate(zip(before, after, strict=True)):
         x = 26 + i * unit
-        for value, shift, share, colour in ((old, 0.05, 0.9, BOTH), (new, 0.2, 0.6, FIRST)):
-            tall = height * min(value / top, 1)
-            body.append(
-                f'<rect x="{x + shift * unit:.1f}" y="{10 + height - tall:.1f}" width="{share * unit:.1f}" height="{tall:.1f}" '
-                f'fill="{colour}" fill-opacity="{0.4 if colour == BOTH else 1}"/>'
-            )
-    body.append(f'<text x="190" y="{height + 26}" text-anchor="middle">{label}</text>')
-    return svg(360, height + 32, f"{label}, before and after: " + ", ".join(f"{a:.2f} to {b:.2f}" for a, b in zip(before, after)), "".join(body))
+        body.append(bar(old, x + 0.05 * unit, 0.9 * unit, BOTH, 0.4))
+        body.append(bar(new, x + 0.2 * unit, 0.6 * unit, FIRST, 1))
+        described.append(f"{old:.2f} to {new:.2f}")
+    body.append(element("text", label, x=190, y=height + 26, text_anchor="middle"))
+    alternative = f"{label}, before and after: {', '.join(described)}"
+    return svg(WIDTH, height + 32, alternative, "".join(body))
 
 
 def draw_answers(linear: Sequence[float], after: Sequence[float], top: float) -> str:
-    """What the maps of a layer answer at one place: grey bars, up and down, and below them, in blue, what comes out.
+    """Draw what the maps of a layer put out at one position, and what is left of it.
+
+    Above, gray bars up and down from zero: the convolution. Below, blue bars: what comes out.
 
     Args:
-        linear: the outputs of the convolution.
-        after: what is left of each, zero or more, with its number above the bar.
-        top: the value at the upper edge of the blue bars; what is larger stops there.
+        linear: outputs of the convolution, one a map.
+        after: what is left of each, zero or more; its number is printed above the bar.
+        top: the value at the upper edge of the blue bars; longer bars stop there.
     """
-    unit, high, low = 326 / len(linear), max(*linear, 0), min(*linear, 0)
-    zero = 20 + 90 * high / (high - low)  # the line that the grey bars stand on and hang from
-    body = [f'<line x1="28" y1="{y:.0f}" x2="356" y2="{y:.0f}" stroke="currentColor"/>' for y in (zero, 226)]
-    for value, y in ((high, 20), (low, 110), (top, 146), (0, 226)):
-        body.append(f'<text x="25" y="{y + 4}" text-anchor="end" font-size="10">{value:g}</text>')
-    body += ['<text x="30" y="12">linear output of each map</text>', '<text x="30" y="134">what comes out</text>']
-    for i, (value, left) in enumerate(zip(linear, after, strict=True)):
-        x, tall, rest = 30 + i * unit, 90 * abs(value) / (high - low), 80 * min(left / top, 1)
-        body.append(
-            f'<rect x="{x:.1f}" y="{zero - tall * (value > 0):.1f}" width="{0.8 * unit:.1f}" height="{tall:.1f}" fill="{BOTH}" fill-opacity="0.6"/>'
-            f'<rect x="{x:.1f}" y="{226 - rest:.1f}" width="{0.8 * unit:.1f}" height="{rest:.1f}" fill="{FIRST}"/>'
-            f'<text x="{x + 0.4 * unit:.1f}" y="238" text-anchor="middle" font-size="9">{i}</text>'
-        )
-        if left:
-            body.append(f'<text x="{x + 0.4 * unit:.1f}" y="{222 - rest:.1f}" text-anchor="middle" font-size="9" font-weight="bold">{left:.0f}</text>')
-    label = "what each map puts out, and what is left of it: " + ", ".join(f"{a:.0f} to {b:.1f}" for a, b in zip(linear, after))
-    return svg(360, 242, label, "".join(body))
+    unit = 326 / len(linear)  # width of a map
+    high = max(*linear, 0)
+    low = min(*linear, 0)
+    zero = 20 + 90 * high / (high - low)  # the line that the gray bars stand on or hang from
+    floor = 226  # the line that the blue bars stand on
+    body = []
+    for y in (zero, floor):
+        across = {"x1": 28, "y1": f"{y:.0f}", "x2": 356, "y2": f"{y:.0f}"}
+        body.append(element("line", **across, stroke="currentColor"))
+    for value, y in ((high, 20), (low, 110), (top, 146), (0, floor)):
+        body.append(element("text", f"{value:g}", x=25, y=y + 4, text_anchor="end", font_size=10))
+    body.append(element("text", "linear output of each map", x=30, y=12))
+    body.append(element("text", "what comes out", x=30, y=134))
+
+    described = []
+    for i, (value, rest) in enumerate(zip(linear, after, strict=True)):
+        left = 30 + i * unit
+        x = f"{left:.1f}"
+        middle = f"{left + 0.4 * unit:.1f}"
+        width = f"{0.8 * unit:.1f}"
+        gray = 90 * abs(value) / (high - low)
+        gray_top = zero - gray if value > 0 else zero
+        gray_bar = {"x": x, "y": f"{gray_top:.1f}", "width": width, "height": f"{gray:.1f}"}
+        blue = 80 * min(rest / top, 1)
+        blue_bar = {"x": x, "y": f"{floor - blue:.1f}", "width": width, "height": f"{blue:.1f}"}
+        centered = {"text_anchor": "middle", "font_size": 9}
+        body.append(element("rect", **gray_bar, fill=BOTH, fill_opacity=0.6))
+        body.append(element("rect", **blue_bar, fill=FIRST))
+        body.append(element("text", f"{i}", x=middle, y=238, **centered))
+        if rest:
+            y = f"{222 - blue:.1f}"
+            body.append(
+                element("text", f"{rest:.0f}", x=middle, y=y, **centered, font_weight="bold")
+            )
+        described.append(f"{value:.0f} to {rest:.1f}")
+    label = f"what each map puts out, and what is left of it: {', '.join(described)}"
+    return svg(WIDTH, 242, label, "".join(body))
 
 
 def draw_pooled(values: np.ndarray, result: np.ndarray, window: int, stride: int) -> str:
-    """A map, the windows that pool it, and what they leave.
+    """Draw a map with the windows that pool it, and the pooled map.
 
     Args:
-        values: (H, W), 0 to 1, the map.
-        result: (h, w), 0 to 1, the pooled map.
-        window, stride: in positions of the map.
+        values: (H, H), 0 to 1, the map.
+        result: (h, h), 0 to 1, the pooled map.
+        window: side of a window, in positions of the map.
+        stride: from one window to the next, in positions of the map.
     """
-    unit = 168 / len(values)
-    body = [_pixels(values, 4, 20, 168), _pixels(result, 190, 20, unit * stride * len(result))]
-    body.append(f'<text x="4" y="14">map, {len(values)}×{len(values)}</text><text x="190" y="14">pooled, {len(result)}×{len(result)}</text>')
-    for i, j in ((1, 1), (1, 0), (0, 1), (0, 0)):
-        colour = SECOND if i == j == 0 else FIRST
-        x, y, side = 4 + j * stride * unit, 20 + i * stride * unit, window * unit
-        body.append(_outline(x, y, side, colour))
-    body.append(_outline(190, 20, unit * stride, SECOND))
-    label = f"windows of {window} that move by {stride} leave {len(result)}×{len(result)} of {len(values)}×{len(values)} values"
-    return svg(360, 216, label, "".join(body))
+    unit = 168 / len(values)  # side of a position
+    before = f"{len(values)}×{len(values)}"
+    after = f"{len(result)}×{len(result)}"
+    body = [
+        pixel_image(values, 4, 20, 168),
+        pixel_image(result, 190, 20, unit * stride * len(result)),
+        element("text", f"map, {before}", x=4, y=14),
+        element("text", f"pooled, {after}", x=190, y=14),
+    ]
+    # Four neighboring windows, the first one on top of the others.
+    for row, column, color in ((1, 1, FIRST), (1, 0, FIRST), (0, 1, FIRST), (0, 0, SECOND)):
+        x = 4 + column * stride * unit
+        y = 20 + row * stride * unit
+        body.append(outline(x, y, window * unit, color))
+    body.append(outline(190, 20, unit * stride, SECOND))
+    label = f"windows of {window} that move by {stride} leave {after} of {before} values"
+    return svg(WIDTH, 216, label, "".join(body))
 
 
 def draw_units(values: Sequence[float], kept: Sequence[bool], top: float, label: str) -> str:
-    """A layer as discs, as large as their outputs; a unit that is dropped is a cross.
+    """Draw a layer as discs whose areas are its outputs; a unit that is dropped is a cross.
 
     Args:
-        values: the output of each unit, zero or more.
-        kept: whether it does.
+        values: output of each unit, zero or more.
+        kept: whether the unit is kept.
         top: the value of the largest disc that has room.
-        label: what they are, for who cannot see them.
+        label: alternative text.
     """
-    across = 16
+    across = 16  # units in a row
+    pitch = 22.4
     body = []
-    for i, (value, stays) in enumerate(zip(values, kept, strict=True)):
-        x, y = 12 + 22.4 * (i % across), 12 + 22.4 * (i // across)
-        radius, cross = (10 * min(value / top, 1) ** 0.5, 0) if stays else (0, 4)
-        body.append(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{FIRST}"/><path d="M{x - cross:.1f} {y - cross:.1f}L{x + cross:.1f} '
-            f'{y + cross:.1f}M{x - cross:.1f} {y + cross:.1f}L{x + cross:.1f} {y - cross:.1f}" stroke="{SECOND}" stroke-width="2"/>'
-        )
-    rows = -(-len(values) // across)
-    return svg(360, round(24 + 22.4 * (rows - 1)), label, "".join(body))
+    for i, (value, is_kept) in enumerate(zip(values, kept, strict=True)):
+        row, column = divmod(i, across)
+        x = 12 + pitch * column
+        y = 12 + pitch * row
+        # Every unit has both shapes, one of them of size 0, so that the page can move from one to
+        # the other by changing numbers only.
+        radius = 10 * min(value / top, 1) ** 0.5 if is_kept else 0
+        arm = 0 if is_kept else 4
+        left, right = f"{x - arm:.1f}", f"{x + arm:.1f}"
+        upper, lower = f"{y - arm:.1f}", f"{y + arm:.1f}"
+        cross = f"M{left} {upper}L{right} {lower}M{left} {lower}L{right} {upper}"
+        disc = {"cx": f"{x:.1f}", "cy": f"{y:.1f}", "r": f"{radius:.1f}"}
+        body.append(element("circle", **disc, fill=FIRST))
+        body.append(element("path", d=cross, stroke=SECOND, stroke_width=2))
+    last_row = (len(values) - 1) // across
+    return svg(WIDTH, round(24 + pitch * last_row), label, "".join(body))
 
 
-def draw_descent(background: np.ndarray, points: np.ndarray, goal: tuple[float, float], label: str) -> str:
-    """The way of an optimiser over a landscape seen from above.
+def draw_descent(
+    background: np.ndarray, points: np.ndarray, goal: tuple[float, float], label: str
+) -> str:
+    """Draw the path of an optimizer over a landscape seen from above.
 
     Args:
-        background: (H, W), 0 to 1, the landscape.
-        points: (n, 2), the way, in units of the landscape's width and height, 0 to 1 from the lower left; what lies
-            outside stops at the edge.
-        goal: the lowest point.
-        label: what to say to who cannot see it.
+        background: (H, W), 0 to 1, heights of the landscape; row 0 is the lower edge.
+        points: (n, 2), x and y of the path, 0 to 1 from the lower left corner; what lies outside
+            stops at the edge.
+        goal: x and y of the lowest point.
+        label: alternative text.
     """
-    places = points.clip(0, 1) * [360, -220] + [0, 220]
-    line = " ".join(f"{x:.0f},{y:.0f}" for x, y in places)
-    dots = "".join(f'<circle cx="{x:.0f}" cy="{y:.0f}" r="2.5" fill="{SECOND}"/>' for x, y in places)
-    (x0, y0), (x1, y1) = places[0], places[-1]
-    picture = Image.fromarray((background.clip(0, 1) * 255).round().astype(np.uint8)[::-1])
-    body = (
-        f'<image href="{_embed(np.asarray(picture.convert("RGB")))}" width="360" height="220" preserveAspectRatio="none"/>'
-        f'<polyline points="{line}" fill="none" stroke="{SECOND}" stroke-width="1.5"/>{dots}'
-        f'<circle cx="{x0:.0f}" cy="{y0:.0f}" r="5" fill="none" stroke="#fff" stroke-width="2"/>'
-        f'<circle cx="{x1:.0f}" cy="{y1:.0f}" r="5" fill="{SECOND}" stroke="#000" stroke-width="1.5"/>'
-        f'<text x="{goal[0] * 360:.0f}" y="{220 - goal[1] * 220 + 5:.0f}" text-anchor="middle" font-size="18" fill="#fff">+</text>'
-    )
-    return svg(360, 220, label, body)
+    height = 220
+    places = points.clip(0, 1) * [WIDTH, -height] + [0, height]  # (n, 2), in units of the drawing
+    path = " ".join(f"{x:.0f},{y:.0f}" for x, y in places)
+    landscape = Image.fromarray(to_gray(background)[::-1]).convert("RGB")
+    image = {"href": embed_image(np.asarray(landscape)), "width": WIDTH, "height": height}
+    body = element("image", **image, preserveAspectRatio="none")
+    body += element("polyline", points=path, fill="none", stroke=SECOND, stroke_width=1.5)
+    for x, y in places:
+        body += element("circle", cx=f"{x:.0f}", cy=f"{y:.0f}", r=2.5, fill=SECOND)
+
+    def mark(place: np.ndarray, fill: str, stroke: str, width: float) -> str:
+        x, y = place
+        circle = {"cx": f"{x:.0f}", "cy": f"{y:.0f}", "r": 5}
+        return element("circle", **circle, fill=fill, stroke=stroke, stroke_width=width)
+
+    body += mark(places[0], "none", "#fff", 2)
+    body += mark(places[-1], SECOND, "#000", 1.5)
+    goal_x = f"{goal[0] * WIDTH:.0f}"
+    goal_y = f"{height - goal[1] * height + 5:.0f}"
+    white = {"text_anchor": "middle", "font_size": 18, "fill": "#fff"}
+    body += element("text", "+", x=goal_x, y=goal_y, **white)
+    return svg(WIDTH, height, label, body)
 
 
 def draw_crop(photo: np.ndarray, top: int, left: int, size: int, flip: bool, label: str) -> str:
-    """A photograph with a window on it, and beside it what is seen through the window.
+    """Draw a photograph with a crop marked on it, and the crop beside it.
 
     Args:
-        photo: (H, W, 3), uint8.
-        top, left: the window's upper left corner, in pixels.
-        size: its side, in pixels.
-        flip: whether what is seen is mirrored.
-        label: what to say to who cannot see it.
+        photo: uint8 (H, W, 3).
+        top: upper edge of the crop in pixels.
+        left: left edge of the crop in pixels.
+        size: side of the crop in pixels.
+        flip: whether the crop is mirrored.
+        label: alternative text.
     """
     height, width = photo.shape[:2]
-    source = f'<image href="{_embed(photo)}" width="{width}" height="{height}"/>'
-    x = width + 12
+    source = element("image", href=embed_image(photo), width=width, height=height)
+    crop_x = width + 12
+    # The crop is the whole photograph, moved and perhaps mirrored, behind a window.
     scale, shift = (-1, left + size) if flip else (1, -left)
-    body = (
-        f'{source}<rect x="{left}" y="{top}" width="{size}" height="{size}" fill="none" stroke="{SECOND}" stroke-width="4"/>'
-        f'<svg x="{x}" y="0" width="{size}" height="{size}" viewBox="0 0 {size} {size}">'
-        f'<g transform="translate({shift} {-top}) scale({scale} 1)">{source}</g></svg>'
-    )
-    return svg(x + size, height, label, body)
+    moved = element("g", source, transform=f"translate({shift} {-top}) scale({scale} 1)")
+    window = {"x": crop_x, "y": 0, "width": size, "height": size}
+    crop = element("svg", moved, **window, viewBox=f"0 0 {size} {size}")
+    return svg(crop_x + size, height, label, source + _empty_square(left, top, size, 4) + crop)
 
 
 def draw_filtered(photo: np.ndarray, result: np.ndarray, label: str) -> str:
-    """A grey photograph, and beside it what a kernel makes of it, at its true size: orange above zero, blue below, white at zero.
+    """Draw a gray photograph, and beside it what a kernel makes of it, a pixel a unit.
+
+    The result is orange above zero, blue below zero and white at zero.
 
     Args:
-        photo: (H, W), uint8, at most 176 pixels a side.
-        result: (h, w), any numbers; the largest in size gets the full colour.
-        label: what to say to who cannot see it.
+        photo: uint8 (H, W), at most 176 pixels a side.
+        result: (h, w), any numbers; the largest in magnitude gets the full color.
+        label: alternative text.
     """
-    strength = (result / max(np.abs(result).max(), 1e-12))[..., None]  # (h, w, 1), -1 to 1
-    ends = [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in (FIRST, SECOND)]
-    colours = 255 - np.abs(strength) * (255 - np.where(strength < 0, *np.array(ends)))
-    parts = ""
-    for x, pixels in ((2, np.repeat(photo[..., None], 3, 2)), (184, colours.round().astype(np.uint8))):
+    strength = result / max(np.abs(result).max(), 1e-12)  # (h, w), -1 to 1
+    strength = strength[..., None]  # (h, w, 1)
+    blue, orange = np.array([_rgb(FIRST), _rgb(SECOND)])
+    full = np.where(strength < 0, blue, orange)  # (h, w, 3)
+    result_pixels = (255 - np.abs(strength) * (255 - full)).round().astype(np.uint8)
+    photo_pixels = np.repeat(photo[..., None], 3, 2)  # (H, W, 3)
+    body = ""
+    for x, pixels in ((2, photo_pixels), (184, result_pixels)):
         height, width = pixels.shape[:2]
-        parts += f'<image href="{_embed(pixels)}" x="{x}" y="2" width="{width}" height="{height}" style="image-rendering:pixelated"/>'
-    return svg(364, photo.shape[0] + 10, label, parts)
+        place = {"x": x, "y": 2, "width": width, "height": height}
+        sharp = "image-rendering:pixelated"
+        body += element("image", href=embed_image(pixels), **place, style=sharp)
+    return svg(364, photo.shape[0] + 10, label, body)
 
 
-def draw_tinted(photo: np.ndarray, colour: Sequence[float], slope: float, label: str) -> str:
-    """A photograph with a colour added to every pixel, (pixel + colour) · slope, by the browser.
+def _rgb(color: str) -> list[int]:
+    """The channels, 0 to 255, of a color such as "#2673b3"."""
+    return [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+
+
+def draw_tinted(photo: np.ndarray, color: Sequence[float], slope: float, label: str) -> str:
+    """Draw a photograph with a color added to every pixel: (pixel + color) · slope.
+
+    The browser computes it, so all stops of an explorer share one photograph.
 
     Args:
-        photo: (H, W, 3), uint8.
-        colour: what is added to red, green and blue, of pixels from 0 to 1.
-        slope: what the sum is multiplied by.
-        label: what to say to who cannot see it.
+        photo: uint8 (H, W, 3).
+        color: (3,), added to red, green and blue of pixels from 0 to 1.
+        slope: factor of the sum.
+        label: alternative text.
     """
     height, width = photo.shape[:2]
-    functions = "".join(
-        f'<feFunc{channel} type="linear" slope="{slope:.3f}" intercept="{part * slope:.3f}"/>' for channel, part in zip("RGB", colour)
-    )
-    # The name is that of the numbers, so that two pictures on a page do not share a filter.
-    name = "tint" + "-".join(f"{round(1000 * part)}" for part in (*colour, slope))
-    body = (
-        f'<filter id="{name}" color-interpolation-filters="sRGB"><feComponentTransfer>{functions}</feComponentTransfer></filter>'
-        f'<image href="{_embed(photo)}" width="{width}" height="{height}" filter="url(#{name})"/>'
-    )
+    functions = ""
+    for channel, added in zip("RGB", color):
+        numbers = {"slope": f"{slope:.3f}", "intercept": f"{added * slope:.3f}"}
+        functions += element(f"feFunc{channel}", type="linear", **numbers)
+    # Named after its numbers, so that two drawings on a page do not share a filter.
+    thousandths = [f"{round(1000 * number)}" for number in (*color, slope)]
+    name = "tint" + "-".join(thousandths)
+    transfer = element("feComponentTransfer", functions)
+    body = element("filter", transfer, id=name, color_interpolation_filters="sRGB")
+    image = {"href": embed_image(photo), "width": width, "height": height}
+    body += element("image", **image, filter=f"url(#{name})")
     return svg(width, height, label, body)
 
 
-def draw_cloud(colours: np.ndarray, axes: np.ndarray, colour: Sequence[float], label: str) -> str:
-    """The colours of pixels, seen along blue: red to the right, green upwards; their axes, and a colour that is added.
+def draw_cloud(colors: np.ndarray, axes: np.ndarray, added: Sequence[float], label: str) -> str:
+    """Draw the colors of pixels, seen along blue: red to the right, green upwards.
 
     Args:
-        colours: (n, 3), 0 to 1, one a dot.
-        axes: (3, 3), an axis a column, as long as the standard deviation along it.
-        colour: (3,), drawn from the middle of the cloud.
-        label: what to say to who cannot see it.
+        colors: (n, 3), 0 to 1, one a dot.
+        axes: (3, 3), a principal axis a column, as long as the standard deviation along it; two
+            standard deviations are drawn to either side.
+        added: (3,), a color that is added, drawn as an arrow from the middle of the cloud.
+        label: alternative text.
     """
-    side, left = 210, 46  # the longest axis leaves the square
+    side = 210
+    left = 46
+    top = 8
 
-    def place(point: np.ndarray) -> tuple[float, float]:
-        return left + side * point[0], 8 + side * (1 - point[1])
+    def place(color: np.ndarray) -> tuple[float, float]:
+        red, green, _ = color
+        return left + side * red, top + side * (1 - green)
 
-    dots = "".join(
-        '<circle cx="{:.0f}" cy="{:.0f}" r="2.5" fill="#{:02x}{:02x}{:02x}"/>'.format(*place(c), *(int(255 * part) for part in c)) for c in colours
-    )
-    middle = colours.mean(0)
-    x0, y0 = place(middle)
-    lines = ""
+    square = {"x": left, "y": top, "width": side, "height": side}
+    body = element("rect", **square, fill="none", stroke="currentColor", stroke_opacity=0.4)
+    for color in colors:
+        x, y = place(color)
+        red, green, blue = (int(255 * channel) for channel in color)
+        fill = f"#{red:02x}{green:02x}{blue:02x}"
+        body += element("circle", cx=f"{x:.0f}", cy=f"{y:.0f}", r=2.5, fill=fill)
+
+    middle = colors.mean(0)
     for i, axis in enumerate(axes.T):
-        (xa, ya), (xb, yb) = place(middle - 2 * axis), place(middle + 2 * axis)
-        lines += f'<line x1="{xa:.0f}" y1="{ya:.0f}" x2="{xb:.0f}" y2="{yb:.0f}" stroke="{FIRST}" stroke-width="{3 - i}"/>'
-    x1, y1 = place(middle + np.asarray(colour))
-    body = (
-        f'<rect x="{left}" y="8" width="{side}" height="{side}" fill="none" stroke="currentColor" stroke-opacity="0.4"/>{dots}{lines}'
-        f'<line x1="{x0:.0f}" y1="{y0:.0f}" x2="{x1:.1f}" y2="{y1:.1f}" stroke="{SECOND}" stroke-width="4"/>'
-        f'<circle cx="{x1:.1f}" cy="{y1:.1f}" r="5" fill="{SECOND}" stroke="#000"/>'
-        f'<text x="{left + side / 2}" y="{side + 46}" text-anchor="middle">red</text>'
-        f'<text x="12" y="{8 + side / 2}" text-anchor="middle" transform="rotate(-90 12 {8 + side / 2})">green</text>'
-    )
+        start = place(middle - 2 * axis)
+        end = place(middle + 2 * axis)
+        body += line(*start, *end, FIRST, 3 - i)  # the longest axis is the thickest
+
+    x0, y0 = place(middle)
+    x1, y1 = place(middle + np.asarray(added))
+    arrow = {"x1": f"{x0:.0f}", "y1": f"{y0:.0f}", "x2": f"{x1:.1f}", "y2": f"{y1:.1f}"}
+    head = {"cx": f"{x1:.1f}", "cy": f"{y1:.1f}", "r": 5, "fill": SECOND, "stroke": "#000"}
+    body += element("line", **arrow, stroke=SECOND, stroke_width=4)
+    body += element("circle", **head)
+
+    half_way = top + side / 2
+    turned = f"rotate(-90 12 {half_way})"
+    centered = {"text_anchor": "middle"}
+    body += element("text", "red", x=left + side / 2, y=side + 46, **centered)
+    body += element("text", "green", x=12, y=half_way, **centered, transform=turned)
     return svg(left + side + 16, side + 52, label, body)

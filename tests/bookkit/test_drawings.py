@@ -6,31 +6,54 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from PIL import Image
-from matplotlib import pyplot as plt
 
-from alexnet import drawings
+from alexnet.bookkit.drawings import (
+    draw_against,
+    draw_answers,
+    draw_before_and_after,
+    draw_cloud,
+    draw_columns,
+    draw_cones,
+    draw_crop,
+    draw_descent,
+    draw_field,
+    draw_filtered,
+    draw_levels,
+    draw_pooled,
+    draw_ratios,
+    draw_shares,
+    draw_tinted,
+    draw_units,
+    draw_windows,
+)
+from alexnet.bookkit.svg import FIRST, SECOND
 
 SHAPES = {"image": (3, 32, 32), "conv1": (8, 16, 16), "conv2": (8, 8, 8), "fc3": (10,)}
 PHOTO = np.zeros((32, 32, 3), np.uint8)
+WALK = np.array([[0.5, 0.5], [2.0, -1]])
 DRAWINGS = [
-    drawings.columns(SHAPES, ["conv2"], "conv2"),
-    drawings.field(PHOTO, (-2, 4), 11, "a square"),
-    drawings.windows(224, 55, 11, 4),
-    drawings.ratios({"weights": (200, 100), "work": (10, 100)}, "conv2"),
-    drawings.cones(3),
-    drawings.shares({"weights": {"a": 1, "b": 3}}, [drawings.FIRST, drawings.SECOND]),
-    drawings.levels({"layer 1": 1e-4, "layer 2": 0.0, "layer 3": 1e9}, -6, 2, "gradient"),
-    drawings.against({"all": 40.7, "half": 42.0, "more": 39.1}, "half", "all", "error (%)"),
-    drawings.before_and_after([0.0, 30, 99], [0.0, 15, 20], 90, "output"),
-    drawings.answers([-30, 0, 90], [0.0, 0.5, 40.0], 30),
-    drawings.pooled(np.eye(8), np.eye(3), 3, 2),
-    drawings.units([0.0, 1, 4, 9], [True, True, False, True], 4, "units"),
-    drawings.descent(np.zeros((5, 5)), np.array([[0.5, 0.5], [2.0, -1]]), (0.2, 0.2), "a walk"),
-    drawings.crop(PHOTO, 4, 2, 11, True, "a window"),
-    drawings.filtered(PHOTO[..., 0], np.eye(30) - 0.5, "an edge"),
-    drawings.tinted(PHOTO, [0.1, 0.0, -0.1], 0.9, "a tint"),
-    drawings.cloud(np.eye(3), np.eye(3) * 0.1, [0.1, 0, 0], "a cloud"),
+    draw_columns(SHAPES, ["conv2"], "conv2"),
+    draw_field(PHOTO, (-2, 4), 11, "a square"),
+    draw_windows(224, 55, 11, 4),
+    draw_ratios({"weights": (200, 100), "work": (10, 100)}, "conv2"),
+    draw_cones(3),
+    draw_shares({"weights": {"a": 1, "b": 3}}, [FIRST, SECOND]),
+    draw_levels({"layer 1": 1e-4, "layer 2": 0.0, "layer 3": 1e9}, -6, 2, "gradient"),
+    draw_against({"all": 40.7, "half": 42.0, "more": 39.1}, "half", "all", "error (%)"),
+    draw_before_and_after([0.0, 30, 99], [0.0, 15, 20], 90, "output"),
+    draw_answers([-30, 0, 90], [0.0, 0.5, 40.0], 30),
+    draw_pooled(np.eye(8), np.eye(3), 3, 2),
+    draw_units([0.0, 1, 4, 9], [True, True, False, True], 4, "units"),
+    draw_descent(np.zeros((5, 5)), WALK, (0.2, 0.2), "a walk"),
+    draw_crop(PHOTO, 4, 2, 11, True, "a window"),
+    draw_filtered(PHOTO[..., 0], np.eye(30) - 0.5, "an edge"),
+    draw_tinted(PHOTO, [0.1, 0.0, -0.1], 0.9, "a tint"),
+    draw_cloud(np.eye(3), np.eye(3) * 0.1, [0.1, 0, 0], "a cloud"),
 ]
+
+
+def numbers(pattern, drawing):
+    return [float(number) for number in re.findall(pattern, drawing)]
 
 
 @pytest.mark.parametrize("drawing", DRAWINGS)
@@ -39,129 +62,127 @@ def test_well_formed_with_alternative_text_and_on_a_phones_width(drawing):
     assert root.get("role") == "img" and root.get("aria-label")
     width = float(root.get("viewBox").split()[2])
     for rect in root.iter("rect"):
-        assert float(rect.get("width")) >= 0 and -20 <= float(rect.get("x")) and float(rect.get("x")) + float(rect.get("width")) <= width
+        left, rect_width = float(rect.get("x")), float(rect.get("width"))
+        assert rect_width >= 0 and left >= -20 and left + rect_width <= width
 
 
 def thick_lines(layer, crossing):
-    return drawings.columns(SHAPES, crossing, layer).count('stroke-width="2.5"')
+    return draw_columns(SHAPES, crossing, layer).count('stroke-width="2.5"')
 
 
 def test_lines_lead_to_the_chosen_layer_from_what_it_reads():
     assert thick_lines("conv1", []) == 2  # both columns read the image
-    assert thick_lines("conv2", []) == 2 and thick_lines("conv2", ["conv2"]) == 4
+    assert thick_lines("conv2", []) == 2
+    assert thick_lines("conv2", ["conv2"]) == 4
     assert thick_lines("fc3", ["fc3"]) == 2
 
 
 @pytest.mark.parametrize("layers", [1, 3, 5])
 def test_what_an_output_sees_through_layers_of_three_and_through_one(layers):
-    """On the way down the blue squares are 1, 3, 5, ...; the orange ones are the output and all its pixels. A line a weight."""
-    drawing = drawings.cones(layers)
-    assert drawing.count(f'fill="{drawings.FIRST}"') == (layers + 1) ** 2
-    assert drawing.count(f'fill="{drawings.SECOND}"') == 1 + 2 * layers + 1
+    """On the way down, the blue squares are 1, 3, 5, ...; the orange ones are the output and all
+    its pixels. A line a weight.
+    """
+    drawing = draw_cones(layers)
+    assert drawing.count(f'fill="{FIRST}"') == (layers + 1) ** 2
+    assert drawing.count(f'fill="{SECOND}"') == 1 + 2 * layers + 1
     assert drawing.count("<line") == 3 * layers**2 + 2 * layers + 1
     assert drawing.count('fill-opacity="0.15"') == 2 * (11 - 2 * layers - 1)
 
 
 def test_the_last_window_over_the_edge_is_orange():
     """224 pixels, rounded up: three zeros are needed; rounded down, one pixel is not seen."""
-    up, down = drawings.windows(224, 55, 11, 4), drawings.windows(224, 54, 11, 4)
+    up = draw_windows(224, 55, 11, 4)
     assert "3 zeros" in up and up.count('stroke-dasharray="2 2"') == 3
-    assert len(re.findall(f'rx="2" fill="{drawings.SECOND}"', up)) == 1
-    assert "zeros" not in down and f'rx="2" fill="{drawings.SECOND}"' not in down
-    assert len(re.findall(f'height="14" fill="{drawings.SECOND}"', down)) == 1
+    assert len(re.findall(f'rx="2" fill="{SECOND}"', up)) == 1
+    down = draw_windows(224, 54, 11, 4)
+    assert "zeros" not in down and f'rx="2" fill="{SECOND}"' not in down
+    assert len(re.findall(f'height="14" fill="{SECOND}"', down)) == 1
 
 
 def test_a_doubling_is_one_mark():
-    bars = [float(w) for w in re.findall('<rect x=".*?" y=".*?" width="(.*?)"', DRAWINGS[3])]
-    marks = sorted({float(x) for x in re.findall('<path d="M(.*?) ', DRAWINGS[3])})
+    drawing = draw_ratios({"weights": (200, 100), "work": (10, 100)}, "conv2")
+    bars = numbers('<rect x=".*?" y=".*?" width="(.*?)"', drawing)
+    marks = sorted(set(numbers('<path d="M(.*?) ', drawing)))
     assert bars[0] == pytest.approx(marks[1] - marks[0], abs=0.1)
 
 
-def test_the_two_columns_have_the_same_colours_in_charts():
-    with plt.style.context("alexnet.bookkit.book"):
-        cycle = [entry["color"] for entry in plt.rcParams["axes.prop_cycle"]]
-    assert [f"#{colour.lstrip('#')}" for colour in cycle[:2]] == [drawings.FIRST, drawings.SECOND]
-
-
-def numbers(pattern, drawing):
-    return [float(x) for x in re.findall(pattern, drawing)]
-
-
 def test_levels_are_logarithmic_and_stop_at_the_edges():
-    lengths = numbers('width="([0-9.]+)" height="15"', drawings.levels({"a": 1e-4, "b": 0.0, "c": 1e9, "d": 1.0}, -6, 2, "x"))
+    values = {"a": 1e-4, "b": 0.0, "c": 1e9, "d": 1.0}
+    lengths = numbers('width="([0-9.]+)" height="15"', draw_levels(values, -6, 2, "x"))
     assert lengths == [54, 0, 216, 162]  # 216 units for eight powers of ten
 
 
 def test_before_and_after_are_on_one_scale():
-    tall = numbers('height="([0-9.]+)" fill="#', drawings.before_and_after([30.0, 99], [15.0, 20], 90, "x"))
-    assert tall == [50, 25, 150, pytest.approx(33.3)]
+    drawing = draw_before_and_after([30.0, 99], [15.0, 20], 90, "x")
+    heights = numbers('height="([0-9.]+)" fill="#', drawing)
+    assert heights == [50, 25, 150, pytest.approx(33.3)]
 
 
 def test_answers_hang_from_zero_or_stand_on_it():
-    drawing = drawings.answers([-45, 90], [0.0, 40], 80)
-    assert numbers('y="([0-9.]+)" width="130.4" height="30.0"', drawing) == [80]  # 90 units for 135, of which 90 are above zero
+    """90 units for 135, of which 90 are above zero; the blue bar has half of 80 units."""
+    drawing = draw_answers([-45, 90], [0.0, 40], 80)
+    assert numbers('y="([0-9.]+)" width="130.4" height="30.0"', drawing) == [80]
     assert numbers('y="([0-9.]+)" width="130.4" height="60.0"', drawing) == [20]
-    assert numbers('height="([0-9.]+)" fill="#2673b3"/>', drawing) == [0, 40]  # half of the 80 units
+    assert numbers('height="([0-9.]+)" fill="#2673b3"/>', drawing) == [0, 40]
 
 
 def test_a_dropped_unit_is_a_cross_and_a_kept_one_has_its_area():
-    drawing = drawings.units([1.0, 4, 4], [True, True, False], 4, "x")
+    drawing = draw_units([1.0, 4, 4], [True, True, False], 4, "x")
     assert numbers(' r="([0-9.]+)"', drawing) == [5, 10, 0]
     crosses = re.findall('<path d="M([0-9.]+) ([0-9.]+)L([0-9.]+)', drawing)
     assert [float(x1) - float(x0) for x0, _, x1 in crosses] == [0, 0, 8]
 
 
 def test_a_walk_is_upright_and_stops_at_the_edge():
-    drawing = drawings.descent(np.zeros((5, 5)), np.array([[0.5, 0.75], [2.0, -1]]), (0.2, 0.2), "x")
+    walk = np.array([[0.5, 0.75], [2.0, -1]])
+    drawing = draw_descent(np.zeros((5, 5)), walk, (0.2, 0.2), "x")
     assert 'points="180,55 360,220"' in drawing
 
 
 def test_the_mirrored_window_shows_the_same_pixels():
-    """What lies at the window's left edge lands at its right edge."""
-    moved = re.search(r"translate\((-?\d+) (-?\d+)\) scale\((-?1) 1\)", drawings.crop(PHOTO, 4, 2, 11, True, "x")).groups()
-    shift, down, scale = map(int, moved)
+    """The left edge of the crop is shown at its right edge."""
+    drawing = draw_crop(PHOTO, 4, 2, 11, True, "x")
+    moved = re.search(r"translate\((-?\d+) (-?\d+)\) scale\((-?1) 1\)", drawing)
+    shift, down, scale = map(int, moved.groups())
     assert scale * 2 + shift == 11 and scale * 13 + shift == 0 and down == -4
 
 
 def test_two_tints_on_a_page_do_not_share_a_filter():
-    names = [re.search('filter id="(.*?)"', drawings.tinted(PHOTO, colour, slope, "x"))[1] for colour in ([0.1, 0, 0], [0, 0.1, 0]) for slope in (1, 0.9)]
-    assert len(set(names)) == 4
+    names = set()
+    for color in ([0.1, 0, 0], [0, 0.1, 0]):
+        for slope in (1, 0.9):
+            drawing = draw_tinted(PHOTO, color, slope, "x")
+            names.add(re.search('filter id="(.*?)"', drawing)[1])
+    assert len(names) == 4
 
 
 def test_a_tint_is_the_sum_times_the_slope():
-    drawing = drawings.tinted(PHOTO, [0.2, 0.0, -0.1], 0.5, "x")
-    assert re.findall('slope="(.*?)" intercept="(.*?)"', drawing) == [("0.500", "0.100"), ("0.500", "0.000"), ("0.500", "-0.050")]
-
-
-def test_a_table_is_text_with_names():
-    root = ElementTree.fromstring(drawings.table(["claim", "holds"], [["P5", "a < b"]], "claims"))
-    assert [cell.text for cell in root.iter("th")] == ["claim", "holds", "P5"] and [cell.text for cell in root.iter("td")] == ["a < b"]
-
-
-def test_the_cells_of_a_wide_table_know_their_headings():
-    root = ElementTree.fromstring(drawings.table(list("abcdef"), [list("ABCDEF")], "letters"))
-    assert "stacked" in root.find("table").get("class")
-    assert [(cell.get("data-name"), cell.text) for cell in root.iter("td")] == list(zip("bcdef", "BCDEF"))
+    drawing = draw_tinted(PHOTO, [0.2, 0.0, -0.1], 0.5, "x")
+    channels = re.findall('slope="(.*?)" intercept="(.*?)"', drawing)
+    assert channels == [("0.500", "0.100"), ("0.500", "0.000"), ("0.500", "-0.050")]
 
 
 def test_the_distance_to_the_reference_is_drawn_from_it_to_the_chosen_one():
     values = {"all": 40.0, "half": 42.0, "more": 39.0}
 
-    def line(chosen):
-        root = ElementTree.fromstring(drawings.against(values, chosen, "all", "error (%)"))
-        [thick] = [element for element in root.iter("line") if element.get("stroke-width") == "4"]
+    def distance(chosen):
+        root = ElementTree.fromstring(draw_against(values, chosen, "all", "error (%)"))
+        [thick] = [line for line in root.iter("line") if line.get("stroke-width") == "4"]
         return float(thick.get("x2")) - float(thick.get("x1")), thick.get("stroke")
 
-    (right, orange), (left, blue) = line("half"), line("more")
-    assert right == pytest.approx(-2 * left, abs=0.2) and (orange, blue) == (drawings.SECOND, drawings.FIRST)
-    assert line("all")[0] == 0
+    right, orange = distance("half")
+    left, blue = distance("more")
+    assert right == pytest.approx(-2 * left, abs=0.2) and (orange, blue) == (SECOND, FIRST)
+    assert distance("all")[0] == 0
 
 
-def test_a_filtered_picture_is_white_at_zero_and_coloured_by_its_sign():
+def test_a_filtered_image_is_white_at_zero_and_colored_by_its_sign():
     result = np.zeros((24, 24))
     result[:8], result[16:] = 2, -1
-    second = ElementTree.fromstring(drawings.filtered(PHOTO[..., 0], result, "stripes"))[1]
+    second = ElementTree.fromstring(draw_filtered(PHOTO[..., 0], result, "stripes"))[1]
     assert (second.get("width"), second.get("height")) == ("24", "24")
-    pixels = np.asarray(Image.open(io.BytesIO(b64decode(second.get("href").split(",")[1]))).convert("RGB")).astype(int)
+    file = io.BytesIO(b64decode(second.get("href").split(",")[1]))
+    pixels = np.asarray(Image.open(file).convert("RGB")).astype(int)
     orange, white, blue = pixels[3, 12], pixels[12, 12], pixels[20, 12]
-    assert orange[0] > orange[2] + 150 and white.min() > 240 and blue[0] < 230 < blue[2] + 20  # half as strong
+    assert orange[0] > orange[2] + 150 and white.min() > 240
+    assert blue[0] < 230 < blue[2] + 20  # half as strong
