@@ -1,34 +1,92 @@
-// Puts together the picture of the chosen stops and changes what differs in the page. What does not differ stays, a
-// photograph under moving lines, say, so nothing flickers and what moves can move smoothly.
+// The script of an explorer. alexnet/bookkit/explore.py puts this file into the page, without its
+// comments and its indentation; so a comment must stand on a line of its own.
+//
+// Next to the script stands its data as JSON, written by Explorer.to_html():
+//   start   the stop that each choice begins at, by the choice's name
+//   sizes   how many stops each choice has
+//   inputs  the sliders and buttons as HTML
+//   texts   the drawings, each cut where its numbers stand
+//   frames  for each combination of stops the index of its text, and its numbers; or null
+
 (() => {
-  const root = document.currentScript.closest("figure"), picture = root.querySelector(".explore-picture");
-  const data = JSON.parse(root.querySelector("script[type]").textContent), names = Object.keys(data.start);
+  const root = document.currentScript.closest("figure");
+  const picture = root.querySelector(".explore-picture");
+  const data = JSON.parse(root.querySelector("script[type]").textContent);
+  const names = Object.keys(data.start);
+
   const form = document.createElement("form");
+  // Otherwise a browser restores the inputs when the page is loaded again, and not the picture.
   form.autocomplete = "off";
   form.innerHTML = data.inputs;
   picture.after(form);
-  const control = name => form.elements.namedItem(name);
-  const chosen = () => data.frames[names.reduce((i, name, n) => i * data.sizes[n] + Number(control(name).value), 0)];
-  const patch = (now, next) => {
-    if (now.nodeName !== next.nodeName || now.childNodes.length !== next.childNodes.length) return now.replaceWith(next);
-    if (now.nodeType !== 1) { if (now.data !== next.data) now.data = next.data; return; }
-    for (const {name} of [...now.attributes]) if (!next.hasAttribute(name)) now.removeAttribute(name);
-    for (const {name, value} of next.attributes) if (now.getAttribute(name) !== value) now.setAttribute(name, value);
-    const wanted = [...next.childNodes];
-    [...now.childNodes].forEach((child, i) => patch(child, wanted[i]));
-  };
-  const show = changed => {
-    if (!chosen()) for (const name of names) if (name !== changed) control(name).value = data.start[name];
-    for (const input of form.querySelectorAll("[type=range]")) {
-      const stop = JSON.parse(input.dataset.stops)[input.value];
-      input.previousElementSibling.textContent = stop;
-      input.setAttribute("aria-valuetext", stop);
+
+  // A slider, or a group of buttons: either has the chosen stop as its value.
+  function input(name) {
+    return form.elements.namedItem(name);
+  }
+
+  // The frames stand in the order of itertools.product: the last choice varies fastest.
+  function chosenFrame() {
+    let index = 0;
+    names.forEach((name, i) => {
+      index = index * data.sizes[i] + Number(input(name).value);
+    });
+    return data.frames[index];
+  }
+
+  function toHTML([text, ...numbers]) {
+    const pieces = data.texts[text];
+    return pieces.map((piece, i) => piece + (numbers[i] ?? "")).join("");
+  }
+
+  // Turns one node into another by changing only what differs. A photograph under moving lines
+  // stays, so nothing flickers, and what moves can move smoothly.
+  function patch(now, next) {
+    const sameName = now.nodeName === next.nodeName;
+    const sameLength = now.childNodes.length === next.childNodes.length;
+    if (!sameName || !sameLength) {
+      now.replaceWith(next);
+      return;
     }
-    const [text, ...numbers] = chosen(), next = picture.cloneNode(false);
-    next.innerHTML = data.texts[text].map((piece, i) => piece + (numbers[i] ?? "")).join("");
+    if (now.nodeType !== Node.ELEMENT_NODE) {
+      if (now.data !== next.data) now.data = next.data;
+      return;
+    }
+    for (const { name } of [...now.attributes]) {
+      if (!next.hasAttribute(name)) now.removeAttribute(name);
+    }
+    for (const { name, value } of next.attributes) {
+      if (now.getAttribute(name) !== value) now.setAttribute(name, value);
+    }
+    // Copies of both lists, since a node that replaces another one leaves its own list.
+    const nowChildren = [...now.childNodes];
+    const nextChildren = [...next.childNodes];
+    nowChildren.forEach((child, i) => patch(child, nextChildren[i]));
+  }
+
+  // The value of a slider, for the eye and for screen readers, which would read out its index.
+  function labelSliders() {
+    for (const slider of form.querySelectorAll("[type=range]")) {
+      const value = JSON.parse(slider.dataset.stops)[slider.value];
+      slider.previousElementSibling.textContent = value;
+      slider.setAttribute("aria-valuetext", value);
+    }
+  }
+
+  function show(changedName) {
+    // Of too many figures only those are drawn in which one choice differs from the start.
+    if (!chosenFrame()) {
+      for (const name of names) {
+        if (name !== changedName) input(name).value = data.start[name];
+      }
+    }
+    labelSliders();
+    const next = picture.cloneNode(false);
+    next.innerHTML = toHTML(chosenFrame());
     patch(picture, next);
-  };
-  form.addEventListener("input", event => show(event.target.name));
-  form.addEventListener("submit", event => event.preventDefault());
+  }
+
+  form.addEventListener("input", (event) => show(event.target.name));
+  form.addEventListener("submit", (event) => event.preventDefault());
   show();
 })();

@@ -1,8 +1,13 @@
-"""Pictures that the reader moves: live where there is a kernel, drawn beforehand where there is none.
+"""Drawings that the reader moves: live with a kernel, drawn beforehand for a page without one.
 
-``explore(draw, p=[0.0, 0.25, 0.5, 0.75, 0.9])`` calls ``draw(p=...)`` for every choice. In a running notebook it is a set of
-widgets. On a rendered page it is plain HTML: the inputs, all the pictures, and a script of a screenful. It asks for no
-server, no kernel and no other file. The module knows nothing of AlexNet.
+``explore(draw, p=[0.0, 0.25, 0.5, 0.75, 0.9])`` calls ``draw(p=...)`` for every choice. In a
+running notebook the result is a set of widgets. On a rendered page it is plain HTML: the inputs,
+all the drawings, and a script; no server, no kernel and no other file is needed. The module knows
+nothing of AlexNet.
+
+A *stop* is the index of a value among those of its choice; a *frame* is the HTML of the drawing at
+one combination of stops. The style and the script are ``explore.css`` and ``explore.js``, next to
+this file.
 """
 
 import inspect
@@ -20,196 +25,290 @@ import ipywidgets
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-MOST_PICTURES = 60  # of some 10 kB each; a page is read on a phone too
-PIXELS_PER_INCH = 100  # on the page; pictures are drawn half as fine again, for screens that can show it
+SLIDER_STOPS = 5  # as many values or more are a slider, fewer are buttons
+MAX_FIGURES = 60  # on a page, of some 10 kB each: pages are read on phones too
+PIXELS_PER_INCH = 100  # of a figure on the page
+PIXEL_RATIO = 1.5  # pixels of a figure's file per pixel on the page, for sharp screens
 NUMBER = re.compile(r"(\d[\d,.]*)")
 
 
+def _read_style() -> str:
+    """``explore.css`` without comments, on one line."""
+    text = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+    return "".join(line.strip() for line in text.splitlines())
+
+
+def _read_script() -> str:
+    """``explore.js`` without comments and indentation.
+
+    Line breaks stay, as JavaScript may take them for the ends of statements.
+    """
+    text = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
+    lines = [line.strip() for line in text.splitlines()]
+    return "\n".join(line for line in lines if line and not line.startswith("//"))
+
+
+STYLE = _read_style()
+SCRIPT = _read_script()
+
+
 def explore(draw: Callable[..., Figure | str], **choices: Iterable) -> "Explorer":
-    """Let the reader choose what ``draw`` draws.
+    """Let the reader choose the arguments of a function that draws.
 
     Args:
-        draw: a function of the choices. It returns a matplotlib figure, or a piece of HTML or SVG. Its docstring is the
-            caption; the titles of a figure are its alternative text (SVG brings its own, as ``aria-label``). Its
-            parameters' defaults are the choices to begin with.
-        **choices: for each parameter the values it can take: five or more become a slider, fewer become buttons.
-            If they combine to more than 60 figures, the page lets each choice vary alone, and sets the others back.
+        draw: a function of the choices that returns a matplotlib figure, or a piece of HTML or SVG.
+            Its docstring is the caption. The titles of a figure are its alternative text; SVG
+            brings its own as ``aria-label``. Defaults of its parameters are the first choices.
+        **choices: for each parameter the values it can take: five or more become a slider, fewer
+            become buttons. If they combine to more than 60 figures, the page varies one choice at a
+            time and sets the others back to the first ones.
 
     Returns:
-        A widget that also shows on a page without a kernel.
+        A widget that is also shown on a page without a kernel.
 
     Raises:
-        ValueError: if ``draw`` has no docstring, a choice has no values, or a default is not among them.
+        ValueError: if ``draw`` has no docstring, a choice has no values, or a default is not among
+            them.
         TypeError: if ``draw`` is not a plain function, or returns neither a figure nor text.
     """
     return Explorer(draw, {name: list(values) for name, values in choices.items()})
 
 
 class Explorer(ipywidgets.VBox):
-    """One object, two views: widgets for a kernel, and HTML, drawn beforehand, for a page."""
+    """One object with two views: widgets for a kernel, and HTML for a page without one.
+
+    Args:
+        draw: see :func:`explore`.
+        choices: the values of each choice by name.
+    """
 
     def __init__(self, draw: Callable[..., Figure | str], choices: dict[str, list]) -> None:
-        if not inspect.isfunction(draw):
-            raise TypeError(f"{draw!r} is not a plain function: write one around it, with a docstring for the caption")
-        self.draw, self.choices = draw, choices
-        self.caption = " ".join((draw.__doc__ or "").split())
-        if not self.caption:
-            raise ValueError(f"{draw.__name__} has no docstring: write one, it is the caption of the picture")
-        self.start = tuple(_start(draw, name, values) for name, values in choices.items())
-        self._drawn: dict[tuple[int, ...], str] = {}
-        self._figures = False
-        self._controls = [_control(name, values, stop) for (name, values), stop in zip(choices.items(), self.start)]
-        for control in self._controls:
+        self.draw = draw
+        self.choices = choices
+        self.caption = _caption(draw)
+        self.start = tuple(_first_stop(draw, name, values) for name, values in choices.items())
+        self._frames: dict[tuple[int, ...], str] = {}  # by stops
+        self._draws_figures = False  # known after the first drawing
+
+        self._controls = []
+        for (name, values), stop in zip(choices.items(), self.start):
+            control = _widget(name, values, stop)
             control.observe(self._redraw, names="index")
+            self._controls.append(control)
         self._picture = ipywidgets.HTML()
-        caption = ipywidgets.HTML(f"<style>{STYLE}</style><figcaption>{escape(self.caption)}</figcaption>")
-        super().__init__([self._picture, *self._controls, caption])
+        caption = f"<style>{STYLE}</style><figcaption>{escape(self.caption)}</figcaption>"
+        super().__init__([self._picture, *self._controls, ipywidgets.HTML(caption)])
         self.add_class("explore")
         self._redraw()
 
     def _redraw(self, change: dict | None = None) -> None:
-        frame = self._frame(tuple(control.index for control in self._controls))
-        self._picture.value = f'<div class="explore-picture">{frame}</div>'
+        stops = tuple(control.index for control in self._controls)
+        self._picture.value = f'<div class="explore-picture">{self._frame(stops)}</div>'
 
     def _frame(self, stops: tuple[int, ...]) -> str:
-        """The picture of one combination, as HTML; drawn once. A stop is the index of a choice."""
-        if stops not in self._drawn:
-            picture = self.draw(**{name: values[stop] for (name, values), stop in zip(self.choices.items(), stops)})
-            self._figures = not isinstance(picture, str)
-            self._drawn[stops] = _html(picture, self.draw.__name__)
-        return self._drawn[stops]
+        """The frame at these stops; each is drawn once."""
+        if stops not in self._frames:
+            arguments = {}
+            for (name, values), stop in zip(self.choices.items(), stops):
+                arguments[name] = values[stop]
+            drawing = self.draw(**arguments)
+            self._draws_figures = not isinstance(drawing, str)
+            self._frames[stops] = _to_frame(drawing, self.draw.__name__)
+        return self._frames[stops]
 
-    def _frames(self) -> list[str | None]:
-        """The pictures of all combinations, the last choice fastest; None where one is left out."""
-        few = not self._figures or prod(map(len, self.choices.values())) <= MOST_PICTURES
+    def _all_frames(self) -> list[str | None]:
+        """The frames of all combinations, the last choice fastest; None if one is left out."""
+        sizes = [len(values) for values in self.choices.values()]
+        draw_all = not self._draws_figures or prod(sizes) <= MAX_FIGURES
+        frames = []
+        for stops in product(*map(range, sizes)):
+            moved = sum(stop != first for stop, first in zip(stops, self.start))
+            frames.append(self._frame(stops) if draw_all or moved <= 1 else None)
+        return frames
 
-        def wanted(stops: tuple[int, ...]) -> bool:
-            return few or sum(a != b for a, b in zip(stops, self.start)) <= 1
+    def to_html(self) -> str:
+        """The explorer as HTML that needs no other file.
 
-        return [self._frame(stops) if wanted(stops) else None for stops in product(*map(range, map(len, self.choices.values())))]
-
-    def page(self) -> str:
-        """The explorer as HTML that stands alone: the first picture, and what the script makes the rest of."""
-        texts, frames = _pack(self._frames())
-        inputs = "".join(_inputs(name, values, stop) for (name, values), stop in zip(self.choices.items(), self.start))
+        It shows the first frame as an image, for where scripts are off; the script replaces it.
+        """
+        inputs = ""
+        for (name, values), stop in zip(self.choices.items(), self.start):
+            inputs += _input_html(name, values, stop)
+        texts, frames = _pack(self._all_frames())
         data = {
-            "start": dict(zip(self.choices, self.start)), "sizes": [len(values) for values in self.choices.values()],
-            "inputs": inputs, "texts": texts, "frames": frames,
-        }  # fmt: skip
-        packed = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+            "start": dict(zip(self.choices, self.start)),
+            "sizes": [len(values) for values in self.choices.values()],
+            "inputs": inputs,
+            "texts": texts,
+            "frames": frames,
+        }
+        packed = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+        packed = packed.replace("<", "\\u003c")  # so that no "</script>" ends the element
         return (
             f'<figure class="explore"><style>{STYLE}</style>'
-            f'<div class="explore-picture">{_still(self._frame(self.start))}</div>'
+            f'<div class="explore-picture">{_still_image(self._frame(self.start))}</div>'
             f"<figcaption>{escape(self.caption)}</figcaption>"
             f'<script type="application/json">{packed}</script><script>{SCRIPT}</script></figure>'
         )
 
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
+        """Jupyter takes the widget where there is a kernel, and the HTML where there is none."""
         choices = ", ".join(f"{name}: {len(values)}" for name, values in self.choices.items())
         bundle = super()._repr_mimebundle_(**kwargs)
-        return {**bundle, "text/plain": f"explore({self.draw.__name__}, {choices})", "text/html": self.page()}
+        bundle["text/plain"] = f"explore({self.draw.__name__}, {choices})"
+        bundle["text/html"] = self.to_html()
+        return bundle
 
 
-def _start(draw: Callable, name: str, values: list) -> int:
-    """The stop that a choice begins at: that of the parameter's default, or the first."""
+def _caption(draw: Callable) -> str:
+    """The docstring of a function on one line."""
+    if not inspect.isfunction(draw):
+        raise TypeError(
+            f"draw must be a plain function, got {draw!r}: write one around it, "
+            "with a docstring for the caption"
+        )
+    caption = " ".join((draw.__doc__ or "").split())
+    if not caption:
+        raise ValueError(f"{draw.__name__} must have a docstring: write one, it is the caption")
+    return caption
+
+
+def _first_stop(draw: Callable, name: str, values: list) -> int:
+    """The stop that a choice begins at: that of the parameter's default, or 0."""
     if not values:
-        raise ValueError(f"{name} has no values to choose from: give at least one")
+        raise ValueError(f"{name} must have at least one value to choose from, got none")
     parameter = inspect.signature(draw).parameters.get(name)
     if parameter is None or parameter.default is parameter.empty:
         return 0
     if parameter.default not in values:
-        raise ValueError(f"{draw.__name__} begins with {name}={parameter.default!r}, which is not among its choices {values}: add it")
+        raise ValueError(
+            f"the default {name}={parameter.default!r} of {draw.__name__} must be among the values "
+            f"to choose from, got {values}: add it"
+        )
     return values.index(parameter.default)
-
-
-def _control(name: str, values: list, stop: int) -> ipywidgets.Widget:
-    widget = ipywidgets.SelectionSlider if len(values) >= 5 else ipywidgets.ToggleButtons
-    options = [(str(value), i) for i, value in enumerate(values)]
-    return widget(options=options, value=stop, description=_label(name), style={"description_width": "initial"})
-
-
-def _inputs(name: str, values: list, start: int) -> str:
-    """A slider, or radio buttons; the value of either is the index of the choice."""
-    label = escape(_label(name))
-    if len(values) >= 5:
-        stops = escape(json.dumps([str(v) for v in values], ensure_ascii=False))
-        return (
-            f'<label>{label} <b aria-hidden="true">{escape(str(values[start]))}</b><input type="range" name="{name}" min="0" '
-            f'max="{len(values) - 1}" value="{start}" data-stops="{stops}" aria-valuetext="{escape(str(values[start]))}"></label>'
-        )
-    buttons = "".join(
-        f'<label><input type="radio" name="{name}" value="{i}"{" checked" * (i == start)}> {escape(str(value))}</label>'
-        for i, value in enumerate(values)
-    )
-    return f"<fieldset><legend>{label}</legend>{buttons}</fieldset>"
-
-
-def _still(frame: str) -> str:
-    """A picture for pages that strip drawings and scripts, as GitHub and Lab do: SVG becomes an image."""
-
-    def image(drawing: re.Match) -> str:
-        svg = drawing[0].replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg" style="background:#fff"', 1)  # in Lab's dark too
-        label = re.search('aria-label="(.*?)"', svg)
-        kind = "photo" if "<image" in svg else "chart"
-        return (
-            f'<img class="{kind}" width="480" alt="{label[1] if label else ""}" '
-            f'src="data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}">'
-        )
-
-    return re.sub("<svg.*?</svg>", image, frame, flags=re.S)
 
 
 def _label(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _html(picture: Figure | str, name: str) -> str:
-    """A picture as HTML: text as it is, a figure as an embedded WebP."""
-    if isinstance(picture, str):
-        return picture
-    if not isinstance(picture, Figure):
-        raise TypeError(f"{name} returned {type(picture).__name__}: let it return a matplotlib figure or a piece of HTML")
-    photo = any(axes.images for axes in picture.axes)  # photographs may lose detail, and keep their colours on dark pages
-    titles = [picture.get_suptitle(), *(axes.get_title(place) for axes in picture.axes for place in ("left", "center", "right"))]
-    width, height = (round(inches * PIXELS_PER_INCH) for inches in picture.get_size_inches())
-    quality = {"quality": 82} if photo else {"lossless": True}
+def _widget(name: str, values: list, stop: int) -> ipywidgets.Widget:
+    """The control of a choice where there is a kernel."""
+    is_slider = len(values) >= SLIDER_STOPS
+    widget = ipywidgets.SelectionSlider if is_slider else ipywidgets.ToggleButtons
+    return widget(
+        options=[(str(value), i) for i, value in enumerate(values)],
+        value=stop,
+        description=_label(name),
+        style={"description_width": "initial"},
+    )
+
+
+def _input_html(name: str, values: list, start: int) -> str:
+    """The control of a choice on a page: a slider, or radio buttons. Its value is the stop."""
+    label = escape(_label(name))
+    if len(values) >= SLIDER_STOPS:
+        value = escape(str(values[start]))
+        stops = escape(json.dumps([str(value) for value in values], ensure_ascii=False))
+        return (
+            f'<label>{label} <b aria-hidden="true">{value}</b>'
+            f'<input type="range" name="{name}" min="0" max="{len(values) - 1}" value="{start}" '
+            f'data-stops="{stops}" aria-valuetext="{value}"></label>'
+        )
+    buttons = ""
+    for stop, value in enumerate(values):
+        checked = " checked" if stop == start else ""
+        button = f'<input type="radio" name="{name}" value="{stop}"{checked}>'
+        buttons += f"<label>{button} {escape(str(value))}</label>"
+    return f"<fieldset><legend>{label}</legend>{buttons}</fieldset>"
+
+
+def _to_frame(drawing: Figure | str, name: str) -> str:
+    """What the function of this name returned, as HTML."""
+    if isinstance(drawing, str):
+        return drawing
+    if isinstance(drawing, Figure):
+        return _embed_figure(drawing)
+    raise TypeError(
+        f"{name} must return a matplotlib figure or a piece of HTML, got {type(drawing).__name__}"
+    )
+
+
+def _embed_figure(figure: Figure) -> str:
+    """A figure as an embedded WebP image; the figure is closed."""
+    titles = [figure.get_suptitle()]
+    for axes in figure.axes:
+        titles += [axes.get_title(place) for place in ("left", "center", "right")]
+    alternative = escape(". ".join(title for title in titles if title))
+    width, height = (round(inches * PIXELS_PER_INCH) for inches in figure.get_size_inches())
+    # A photograph may lose detail, and keeps its colors on a dark page; see explore.css.
+    is_photo = any(axes.images for axes in figure.axes)
+    kind = "photo" if is_photo else "chart"
+    compression = {"quality": 82} if is_photo else {"lossless": True}
     file = BytesIO()
-    picture.savefig(file, format="webp", dpi=1.5 * PIXELS_PER_INCH, pil_kwargs={"method": 6, **quality})
-    plt.close(picture)
+    dpi = PIXEL_RATIO * PIXELS_PER_INCH
+    figure.savefig(file, format="webp", dpi=dpi, pil_kwargs={"method": 6, **compression})
+    plt.close(figure)
     return (
-        f'<img class="{"photo" if photo else "chart"}" width="{width}" height="{height}" '
-        f'alt="{escape(". ".join(filter(None, titles)))}" src="data:image/webp;base64,{b64encode(file.getvalue()).decode()}">'
+        f'<img class="{kind}" width="{width}" height="{height}" alt="{alternative}" '
+        f'src="data:image/webp;base64,{b64encode(file.getvalue()).decode()}">'
+    )
+
+
+def _still_image(frame: str) -> str:
+    """A frame for pages that strip SVG and scripts, as GitHub and JupyterLab do.
+
+    Each drawing in SVG becomes an image element.
+    """
+    return re.sub("<svg.*?</svg>", _svg_to_image, frame, flags=re.DOTALL)
+
+
+def _svg_to_image(match: re.Match) -> str:
+    drawing = match[0]
+    label = re.search('aria-label="(.*?)"', drawing)
+    alternative = label[1] if label else ""
+    kind = "photo" if "<image" in drawing else "chart"
+    # White, since an image does not take the colors of a dark page, as in JupyterLab.
+    root = '<svg xmlns="http://www.w3.org/2000/svg" style="background:#fff"'
+    file = drawing.replace("<svg", root, 1).encode()
+    return (
+        f'<img class="{kind}" width="480" alt="{alternative}" '
+        f'src="data:image/svg+xml;base64,{b64encode(file).decode()}">'
     )
 
 
 def _pack(frames: list[str | None]) -> tuple[list[list[str]], list[list | None]]:
-    """Drawings that differ in numbers only need their text once.
+    """Store frames that differ in numbers only as one text and their numbers.
+
+    So a drawing, even one with a photograph in it, can have a thousand stops in a few kB.
 
     Returns:
-        The texts, each cut at the numbers that differ; and for each frame the index of its text, and its numbers. So a
-        drawing, with a photograph in it perhaps, can have a thousand stops in a few kB.
+        The texts, each cut where a number differs; and for each frame the index of its text
+        followed by its numbers, or None where the frame is None.
     """
-    pieces = [None if frame is None else tuple(NUMBER.split(frame)) for frame in frames]  # text, number, text, ..., text
-    families: dict[tuple[str, ...], list[int]] = {}
-    for i, piece in enumerate(pieces):
-        if piece is not None:
-            families.setdefault(piece[::2], []).append(i)
-    texts, packed = [], [None] * len(frames)
-    for family, (text, members) in enumerate(families.items()):
-        columns = list(zip(*(pieces[i][1::2] for i in members)))
-        cut, kept = [text[0]], []
-        for column, after in zip(columns, text[1:]):
-            if len(set(column)) == 1:  # the same in all: part of the text
-                cut[-1] += column[0] + after
-            else:
-                cut.append(after)
-                kept.append(column)
+    # Frames with the same text between their numbers are a family.
+    numbers = {}  # by the index of a frame
+    families: dict[tuple[str, ...], list[int]] = {}  # from texts to the indices of frames
+    for i, frame in enumerate(frames):
+        if frame is not None:
+            pieces = NUMBER.split(frame)  # text, number, text, ..., text
+            numbers[i] = pieces[1::2]
+            families.setdefault(tuple(pieces[::2]), []).append(i)
+
+    texts = []
+    packed: list[list | None] = [None] * len(frames)
+    for (first_text, *following), members in families.items():
+        cut = [first_text]
+        for i in members:
+            packed[i] = [len(texts)]
+        columns = zip(*(numbers[i] for i in members))  # a column holds one number of each member
+        for column, text in zip(columns, following):
+            if len(set(column)) == 1:  # the same in all members: part of the text
+                cut[-1] += column[0] + text
+                continue
+            cut.append(text)
+            for i, number in zip(members, column):
+                packed[i].append(number)
         texts.append(cut)
-        for row, i in enumerate(members):
-            packed[i] = [family, *(column[row] for column in kept)]
     return texts, packed
-
-
-_HERE = Path(__file__).parent
-STYLE = re.sub(r"/\*.*?\*/|\n", "", (_HERE / "explore.css").read_text(encoding="utf-8"), flags=re.S)
-SCRIPT = re.sub(r"^//.*\n", "", (_HERE / "explore.js").read_text(encoding="utf-8"), flags=re.M)
