@@ -1,5 +1,10 @@
-"""The command."""
+"""Train a net on a folder of images, with the recipe of the paper.
 
+``python -m alexnet.train --data DATA --out OUT`` takes a folder DATA that holds ``train/`` and
+``val/``, with a folder of images for each class in them. ``torchrun --nproc-per-node 2 -m
+alexnet.train ...`` shares the batch among processes. OUT gets ``checkpoint.pt``, ``previous.pt``,
+``log.jsonl`` with a line for each epoch, and at the end ``model.safetensors``.
+"""
 
 import argparse
 import dataclasses
@@ -10,130 +15,214 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-
-import torch
-from torch import distributed as dist
+from types import FrameType
 
 from alexnet import checkpoint
+from alexnet.distributed import ProcessGroup, current_group, init_process_group
 from alexnet.model import VARIANTS
-from alexnet.trainer import RESUME_INVARIANT, TrainConfig, TrainingStopped, train
+from alexnet.trainer import TrainConfig, TrainingStopped, make_trainer
 
+
+class StopSignals:
+    """SIGINT and SIGTERM, which end a run after the step that it is in.
+
+    Before :attr:`running` is set there is no step to wait for, and a second signal does not wait
+    either: then :class:`TrainingStopped` is raised at once.
+    """
+
+    def __init__(self) -> None:
+        self.caught = 0  # the number of the signal
+        self.running = False
+
+    def __enter__(self) -> "StopSignals":
+        self._before = {
+            number: signal.signal(number, self._handle)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if not self.running:
+            raise TrainingStopped(f"stopped by {name} before the first step", 128 + number)
+        if self.caught:
+            raise TrainingStopped(
+                f"stopped at once by a second {name}: --resume goes on from the last checkpoint",
+                128 + number,
+            )
+        self.caught = number
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """The command.
+
+    Args:
+        arguments: those of the command line, if None.
+
+    Raises:
+        SystemExit: with a sentence and a status that is not 0, unless the run is complete.
+    """
     parser = _make_parser()
-    said = parser.parse_args(arguments)
-    before = signal.signal(signal.SIGTERM, _stop_before_training)
+    args = parser.parse_args(arguments)
+    group = ProcessGroup()
     try:
-        if "RANK" in os.environ:
-            dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() and said.device != "cpu" else "gloo")
-        with _locked_folder(said.out) if is_main_process() else nullcontext():
-            state = _load_resume_state(said)
-            if state:  # what this command line does not say is as it was
-                parser.set_defaults(**state["options"])
-            options = TrainConfig(**vars(parser.parse_args(arguments)))
-            if state:
-                _check_resume_invariant(options, state["options"])
-            if state and state["epoch"] >= options.epochs and is_main_process():
-                print(f"{options.out} has {state['epoch']} epochs already: more with --epochs", file=sys.stderr)
-            train(options, state)
-    except (OSError, ValueError) as problem:
-        sys.exit(str(problem))
-    except KeyboardInterrupt:
-        sys.exit("stopped before the first step")
-    except TrainingStopped as problem:
-        print(problem, file=sys.stderr)
-        sys.exit(problem.code)
-    except RuntimeError as problem:
-        if is_main_process():
+        with StopSignals() as signals:
+            group = init_process_group(args.device)
+            with _locked_folder(args.out) if group.is_main else nullcontext():
+                state = _load_resume_state(args, group)
+                if state:  # options that are not given are as they were
+                    parser.set_defaults(**state["config"])
+                config = TrainConfig(**vars(parser.parse_args(arguments)))
+                if state:
+                    _check_resume_invariant(config, state["config"])
+                    _warn_if_complete(config, state["epoch"], group)
+                trainer = make_trainer(config, state, lambda: signals.caught)
+                signals.running = True
+                trainer.fit()
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
+    except TrainingStopped as stopped:
+        with suppress(OSError):  # the terminal may be gone
+            print(stopped, file=sys.stderr)
+        sys.exit(stopped.code)
+    except RuntimeError as error:
+        if group.is_main:
             raise
-        sys.exit(f"process {dist.get_rank()} ends, since it lost another one ({type(problem).__name__})")
+        # Its collectives failed, since the connection to another process broke
+        kind = type(error).__name__
+        sys.exit(f"process {group.rank} ends, since it lost another one ({kind})")
     finally:
-        signal.signal(signal.SIGTERM, before)
-        if dist.is_initialized():
-            dist.destroy_process_group()
-
-
-def is_main_process() -> bool:
-    """Whether this process is the one that writes."""
-    return not dist.is_initialized() or dist.get_rank() == 0
-
-
-def _stop_before_training(which: int, _: object) -> None:
-    raise TrainingStopped(f"stopped by {signal.Signals(which).name} before the first step", 128 + which)
+        current_group().close()
 
 
 @contextmanager
 def _locked_folder(out: Path) -> Iterator[None]:
-    """The output folder, made if need be, for one run at a time; removed if the run leaves nothing in it."""
+    """The output folder, for one run at a time: made if need be, removed if nothing is left in it.
+
+    Raises:
+        OSError: if it cannot be made, or another run writes to it.
+        ValueError: if it is a file.
+    """
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file: name a folder with --out")
     try:
         out.mkdir(parents=True, exist_ok=True)
         folder = os.open(out, os.O_RDONLY)
-    except OSError as problem:
-        raise OSError(f"{out} cannot be made ({problem.strerror}): name another folder with --out") from problem
+    except OSError as error:
+        raise OSError(
+            f"{out} cannot be made ({error.strerror}): name another folder with --out"
+        ) from error
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
-    except BlockingIOError as problem:
-        raise OSError(f"another run is writing to {out}: wait for it, or name another folder with --out") from problem
+    except BlockingIOError as error:
+        raise OSError(
+            f"another run is writing to {out}: wait for it, or name another folder with --out"
+        ) from error
     finally:
         os.close(folder)
         with suppress(OSError):
             out.rmdir()
 
 
-def _load_resume_state(said: argparse.Namespace) -> dict | None:
-    """The state to go on from, the same in every process, or None to begin; refuses a folder that holds something else."""
-    state = [None]
-    if is_main_process():
+def _load_resume_state(args: argparse.Namespace, group: ProcessGroup) -> dict | None:
+    """The state to go on from, the same in every process, or None to begin.
+
+    Raises:
+        ValueError: if the output folder holds something else, or lies among the images.
+    """
+    state = None
+    if group.is_main:
         for part in ("train", "val", "test"):
-            if (said.data / part).resolve() in (said.out.resolve(), *said.out.resolve().parents):
-                raise ValueError(f"{said.out} lies among the pictures, in {said.data / part}: name a folder elsewhere with --out")
-        there = sorted(os.listdir(said.out))
-        if there and not said.resume:
-            raise ValueError(f"{said.out} is not empty ({there[0]}): go on there with --resume, or name another folder with --out")
-        state = [checkpoint.load_latest(said.out)]
-        if said.resume and state[0] is None:
-            if set(there) - {"checkpoint.part"}:
-                raise ValueError(f"{said.out} holds no checkpoint to resume from, but {there[0]}: name the folder of the run")
-            print(f"nothing to resume in {said.out} yet: the run begins", file=sys.stderr)
-    if dist.is_initialized():
-        dist.broadcast_object_list(state)
-    return state[0]
+            out, images = args.out.resolve(), (args.data / part).resolve()
+            if images == out or images in out.parents:
+                raise ValueError(
+                    f"{args.out} lies among the images, in {args.data / part}: "
+                    "name a folder elsewhere with --out"
+                )
+        files = sorted(os.listdir(args.out))
+        if files and not args.resume:
+            raise ValueError(
+                f"{args.out} is not empty ({files[0]}): go on there with --resume, "
+                "or name another folder with --out"
+            )
+        state = checkpoint.load_latest(args.out)
+        if args.resume and state is None:
+            if set(files) - {"checkpoint.part"}:  # what a run leaves that is killed at once
+                raise ValueError(
+                    f"{args.out} holds no checkpoint to resume from, but {files[0]}: "
+                    "name the folder of the run"
+                )
+            print(f"nothing to resume in {args.out} yet: the run begins", file=sys.stderr)
+    return group.broadcast_object(state)
 
 
-def _check_resume_invariant(options: TrainConfig, before: dict) -> None:
-    for name in RESUME_INVARIANT:
-        now = getattr(options, name)
+def _check_resume_invariant(config: TrainConfig, before: dict) -> None:
+    for name, now in config.resume_invariant().items():
         if now != before[name]:
-            flag = f"--{name.replace('_', '-')}"
-            raise ValueError(f"{options.out} was begun with {flag} {before[name]}, not {now}: leave {flag} out, or begin anew in another folder")
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(
+                f"{config.out} was begun with {option} {before[name]}, got {now}: "
+                f"leave {option} out, or begin anew in another folder"
+            )
+
+
+def _warn_if_complete(config: TrainConfig, epochs: int, group: ProcessGroup) -> None:
+    if epochs >= config.epochs and group.is_main:
+        print(
+            f"{config.out} has {epochs} epochs already: more with --epochs",
+            file=sys.stderr,
+        )
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m alexnet.train", description=__doc__.split("\n\n")[0])
-    default = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    parser = argparse.ArgumentParser(
+        prog="python -m alexnet.train", description=__doc__.split("\n\n")[0]
+    )
+    defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
 
     def add(name: str, kind: Callable, text: str, **more: object) -> None:
-        parser.add_argument(f"--{name}", type=kind, default=default[name.replace("-", "_")], help=text, **more)
+        default = defaults[name.replace("-", "_")]
+        parser.add_argument(f"--{name}", type=kind, default=default, help=text, **more)
 
-    parser.add_argument("--data", type=Path, required=True, help="folder with train/ and val/, a folder of pictures for each class in them")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoints, the log and the weights")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="folder with train/ and val/, a folder of images for each class in them",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder for the checkpoints, the log and the weights",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the last checkpoint in --out"
+    )
     add("variant", str, "which net (%(default)s)", choices=VARIANTS)
     parser.add_argument("--two-gpu", action="store_true", help="a column on each of two devices")
-    add("epochs", int, "passes over the pictures (%(default)s)")
-    add("batch-size", int, "pictures a step, over all processes (%(default)s)")
+    add("epochs", int, "passes over the images (%(default)s)")
+    add("batch-size", int, "images a step, over all processes (%(default)s)")
     add("lr", float, "learning rate to begin with (%(default)s)")
-    add("patience", int, "epochs without progress before the rate falls (%(default)s)")
+    add("patience", int, "epochs without progress before the learning rate falls (%(default)s)")
     add("dropout", float, "probability of a zero in fc6 and fc7 (the variant's)")
-    add("resize", int, "side of the square that is cut out of a picture (8/7 of the crop: 256 for 224)")
+    add("resize", int, "side of the square that is kept of an image (8/7 of the crop)")
     add("crop", int, "side of the window that the net sees (the variant's)")
-    add("workers", int, "threads that decode pictures (%(default)s)")
-    add("amp", str, "compute in bfloat16, keep the weights in float32; on a CPU without AVX-512 that is slower", choices=["bf16"])
-    parser.add_argument("--compile", action="store_true", help="torch.compile, which takes a minute at first")
+    add("workers", int, "threads that decode images (%(default)s)")
+    add(
+        "amp",
+        str,
+        "compute in bfloat16, keep the weights in float32; slower on a CPU without AVX-512",
+        choices=["bf16"],
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile, which takes a minute at first"
+    )
     add("device", str, "cpu, cuda or cuda:1 (a GPU where there is one)")
     add("seed", int, "of the weights, the order, the windows and the masks (%(default)s)")
     return parser

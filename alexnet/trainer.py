@@ -1,54 +1,55 @@
-"""The paper's recipe."""
+"""Training with the paper's recipe (section 5).
 
+Batches of 128, momentum 0.9, a weight decay of 0.0005, and a learning rate that begins at 0.01
+and is divided by 10 when the validation error stalls.
 
-import dataclasses
+Every random draw is a function of (seed, epoch, step, image), and dropout also of the rank. So
+there is no random state to keep: a run that is killed and resumed draws what an undisturbed one
+does, and so do the processes that share a run, all but dropout.
+"""
+
 import hashlib
 import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, distributed as dist
+from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torchvision.transforms.v2.functional import center_crop
+from torchvision.transforms.v2 import functional as TF
 from tqdm import tqdm
 
 from alexnet import checkpoint
 from alexnet.augment import PCAColor, TrainAugment
-from alexnet.loader import CachedImageLoader, train_val_folders, join_names
-from alexnet.distributed import resolve_device
+from alexnet.distributed import ProcessGroup, current_group, devices_for, processes_here
+from alexnet.loader import CachedImageLoader, ImageFolderIndex, join_names, train_val_folders
 from alexnet.model import VARIANTS, AlexNet, check_images
 from alexnet.optim import PaperSGD
 from alexnet.predictor import Predictor, topk_correct
 from alexnet.two_gpu import TwoGPUAlexNet
 
-
-
-STATISTICS_SAMPLE = 5_000  # pictures that the mean and the colours are taken from
-
-
-MAX_BROKEN_FRACTION = 0.01  # share of the pictures that may be broken, of those to train on and of those to test on
-
-
-MAX_SIDE = 4096  # a side
-
-
-# What a run that is resumed keeps: with other values its weights would not be what they are
-RESUME_INVARIANT = ("variant", "two_gpu", "batch_size", "lr", "patience", "dropout", "resize", "crop", "amp", "seed")
+STATISTICS_SAMPLE = 5_000  # images from which the mean and the colors are computed
+MAX_BROKEN_FRACTION = 0.01  # of the training images, and of the validation images
+MAX_SIDE = 4096  # of a decoded square, in pixels
+CHECK_EVERY = 20  # steps; on a GPU, reading a loss waits for it to be computed
+# Options that --resume may not change, since the weights so far were trained with them
+RESUME_INVARIANT = (
+    "variant", "two_gpu", "batch_size", "lr", "patience", "dropout", "resize", "crop", "amp", "seed"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What the command line says; without a word, the paper's recipe.
+    """The options of the command; the defaults are the paper's recipe.
 
     Raises:
         ValueError: for a number out of its range.
@@ -59,12 +60,12 @@ class TrainConfig:
     variant: str = "paper"
     two_gpu: bool = False
     epochs: int = 90
-    batch_size: int = 128
+    batch_size: int = 128  # over all processes
     lr: float = 0.01
-    patience: int = 5  # the paper has no figure
-    dropout: float | None = None
-    resize: int | None = None
-    crop: int | None = None
+    patience: int = 5  # epochs without progress before the learning rate falls; the paper has none
+    dropout: float | None = None  # None: the variant's
+    resize: int | None = None  # side of the square that is kept of an image; None: 8/7 of the crop
+    crop: int | None = None  # side of what the net sees; None: the variant's
     workers: int = os.cpu_count() or 1
     amp: str | None = None
     compile: bool = False
@@ -74,20 +75,28 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "lr", "workers"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"--{name.replace('_', '-')} is above zero, not {getattr(self, name)}")
+            value = getattr(self, name)
+            if not value > 0:  # nor NaN
+                raise ValueError(f"--{name.replace('_', '-')} must be > 0, got {value}")
         if self.patience < 0:
-            raise ValueError(f"--patience is 0 or more, not {self.patience}")
+            raise ValueError(f"--patience must be >= 0, got {self.patience}")
         if not 0 <= self.seed < 2**32:
-            raise ValueError(f"--seed is 0 or more and below 2^32, not {self.seed}")
+            raise ValueError(f"--seed must be >= 0 and < 2^32, got {self.seed}")
         if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise ValueError(f"--dropout is 0 or more and below 1, not {self.dropout}")
+            raise ValueError(f"--dropout must be >= 0 and < 1, got {self.dropout}")
         crop = VARIANTS[self.variant].input_size if self.crop is None else self.crop
         resize = crop * 8 // 7 if self.resize is None else self.resize  # as 256 to 224
         if not 1 <= crop <= resize <= MAX_SIDE:
-            raise ValueError(f"--resize {resize} has no room for --crop {crop}: they are 1 to {MAX_SIDE}, and the crop is not the larger one")
-        object.__setattr__(self, "crop", crop)
+            raise ValueError(
+                f"--crop and --resize must be 1 to {MAX_SIDE} with --crop at most --resize, "
+                f"got --crop {crop} and --resize {resize}"
+            )
+        object.__setattr__(self, "crop", crop)  # the class is frozen
         object.__setattr__(self, "resize", resize)
+
+    def resume_invariant(self) -> dict:
+        """The options that a resumed run must share."""
+        return {name: getattr(self, name) for name in RESUME_INVARIANT}
 
 
 class TrainingStopped(Exception):
@@ -98,326 +107,511 @@ class TrainingStopped(Exception):
         self.code = code
 
 
-def train(options: TrainConfig, state: dict | None = None) -> list[dict]:
-    """Train a net, from the beginning or from a checkpoint's state, and leave it in ``options.out``.
+class Statistics(NamedTuple):
+    """What the training images have in common; pixels count from 0 to 1."""
 
-    There are then ``checkpoint.pt``, ``previous.pt``, ``log.jsonl`` with a line an epoch, and ``model.safetensors``.
+    mean: Tensor  # (3, crop, crop): the mean image, its center
+    std: Tensor  # (3, 1, 1)
+    pca: PCAColor
 
-    Returns:
-        The lines of the log.
+
+class TrainingData:
+    """The training and the validation images of a data set, as the processes of a run share them.
+
+    Args:
+        train, val: the class folders.
+        config: its ``data``, ``resize``, ``workers`` and ``batch_size`` are used.
+        pin_memory: whether batches lie where a GPU can fetch them while it computes.
+        group: the processes.
 
     Raises:
-        OSError: for a missing folder, a full disk.
-        ValueError: for a data set, a device or an output folder that does not do.
-        Stopped: at SIGINT or SIGTERM, for a loss that is not finite, for too many broken pictures.
+        ValueError: if the batch cannot be shared by the processes, or is larger than the data set.
     """
-    training = Trainer(options, state)
-    with training.signals:
-        while training.epoch < options.epochs:
-            training.learn()
-            training.finish_epoch()
-        training.share()
-    return training.history
+
+    def __init__(
+        self,
+        train: ImageFolderIndex,
+        val: ImageFolderIndex,
+        config: TrainConfig,
+        pin_memory: bool,
+        group: ProcessGroup,
+    ) -> None:
+        self.train, self.val, self.group = train, val, group
+        self.num_images = len(train.paths)
+        self.batch_size = config.batch_size
+        if self.batch_size % group.world_size:
+            raise ValueError(
+                f"--batch-size must be a multiple of the {group.world_size} processes, "
+                f"got {self.batch_size}"
+            )
+        self.steps = self.num_images // self.batch_size  # of an epoch; the rest is left out
+        if not self.steps:
+            raise ValueError(
+                f"{train.root} has {self.num_images} images, less than a batch of "
+                f"{self.batch_size}: lower --batch-size"
+            )
+        self.files_hash = _hash_paths([*train.paths, *val.paths], config.data)
+        memory_fraction = 0.25 / processes_here()
+        self.loaders = [
+            CachedImageLoader(folder, config.resize, config.workers, memory_fraction, pin_memory)
+            for folder in (train, val)
+        ]
+        self.reported: list[set[int]] = [set(), set()]  # failures that every process knows of
+
+    def batches(self, indices: Tensor, val: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's part of each batch.
+
+        Args:
+            indices: int64 (N,), the images in order.
+            val: whether they are validation images.
+
+        Yields:
+            The indices that could be decoded, (n,), and their squares, uint8 (n, 3, size, size).
+        """
+        per_process = self.batch_size // self.group.world_size
+        first = self.group.rank * per_process
+        parts = (batch[first : first + per_process] for batch in indices.split(self.batch_size))
+        return self.loaders[val].batches(parts)
+
+    def retry(self, failures: list[dict[int, str]]) -> None:
+        """Decode again what a checkpoint names as undecodable: it may have been mended."""
+        for loader, broken in zip(self.loaders, failures, strict=True):
+            for _ in loader.batches([torch.tensor(list(broken), dtype=torch.int64)]):
+                pass
+        self.reported = [set(loader.failures) for loader in self.loaders]
+
+    def sync_failures(self) -> None:
+        """Share undecodable files across processes; rank 0 reports new ones."""
+        new = [len(loader.failures) - len(known) for loader, known in self._with_reported()]
+        if not self.group.max(torch.tensor(new)).any():
+            return
+        for which, (loader, known) in enumerate(self._with_reported()):
+            for failures in self.group.gather_objects(dict(loader.failures)):
+                loader.failures.update(failures)  # in place: the decoding threads write to it
+            if self.group.is_main:
+                for i in sorted(set(loader.failures) - known):
+                    tqdm.write(f"skipped: {loader.paths[i]} ({loader.failures[i]})", sys.stderr)
+            self.reported[which] = set(loader.failures)
+
+    def too_many_failures(self) -> str | None:
+        """The sentence to stop with if too many images cannot be decoded, else None."""
+        for loader in self.loaders:
+            if len(loader.failures) > MAX_BROKEN_FRACTION * len(loader.paths):
+                broken = [loader.paths[i] for i in sorted(loader.failures)]
+                return (
+                    f"{len(broken)} of {len(loader.paths)} images in {loader.root} cannot be "
+                    f"decoded, over {MAX_BROKEN_FRACTION:.0%}: mend or remove {join_names(broken)}"
+                )
+        return None
+
+    def _with_reported(self) -> Iterable[tuple[CachedImageLoader, set[int]]]:
+        return zip(self.loaders, self.reported, strict=True)
+
+
+def compute_statistics(data: TrainingData, config: TrainConfig, quiet: bool | None) -> Statistics:
+    """The mean image, the standard deviation and the principal colors of a sample of the images.
+
+    The center of the mean image is cut out, as in ``convdata.py`` of 2012. The paper leaves
+    pixels at 0 to 255, and its initialization counts on that: there the deviation is one gray
+    level.
+
+    Raises:
+        ValueError: if all pixels of a channel are equal.
+        TrainingStopped: if too many images cannot be decoded.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    sample = torch.randperm(data.num_images, generator=generator)[:STATISTICS_SAMPLE].sort().values
+    total = torch.zeros(3, config.resize, config.resize, dtype=torch.float64)
+    count = 0
+
+    def decoded() -> Iterator[Tensor]:
+        nonlocal count
+        bar = tqdm(sample.split(128), desc="mean and colors", unit=" batches", disable=quiet)
+        for _, squares in data.loaders[0].batches(bar):
+            total.add_(squares.sum(0))
+            count += len(squares)
+            data.sync_failures()
+            if why := data.too_many_failures():
+                raise TrainingStopped(why)
+            if len(squares):
+                yield squares
+
+    pca = PCAColor.fit(decoded())
+    mean = TF.center_crop(total / (255 * count), [config.crop] * 2).float()  # (3, crop, crop)
+    variance = pca.eigenvectors.square() @ pca.eigenvalues  # (3,), of each channel
+    if not (variance > 0).all():
+        raise ValueError(
+            f"{data.train.root}: all pixels of its images are alike in red, green or blue: "
+            "there is nothing to learn"
+        )
+    raw = VARIANTS[config.variant].init == "paper"
+    std = torch.full((3,), 1 / 255) if raw else variance.sqrt()
+    return Statistics(mean, std[:, None, None], pca)
+
+
+def make_trainer(
+    config: TrainConfig, state: dict | None = None, stop_signal: Callable[[], int] = lambda: 0
+) -> "Trainer":
+    """Everything that comes before the first step, or before the one to resume with.
+
+    The data set is scanned, the net is built, the statistics are computed or restored, and a
+    first checkpoint is written to ``config.out``.
+
+    Args:
+        config: the options.
+        state: of the checkpoint to go on from.
+        stop_signal: returns the number of a signal that asks the run to end, or 0.
+
+    Raises:
+        OSError: for a missing folder, or a disk that is full.
+        ValueError: for a data set, a device or a checkpoint that does not fit the options.
+        TrainingStopped: if too many images cannot be decoded.
+    """
+    group = current_group()
+    devices = devices_for(config.device, config.two_gpu)
+    folders = train_val_folders(config.data)
+    data = TrainingData(*folders, config, devices[0].type == "cuda", group)
+    if state and state["files_hash"] != data.files_hash:
+        raise ValueError(
+            f"{config.data} does not hold the images that {config.out} was begun with "
+            f"({data.num_images} training images now, {state['num_images']} then, or other names): "
+            "bring them back, or begin anew in another folder"
+        )
+    net = _build_net(config, len(data.train.classes), devices)
+    if state:
+        data.retry(state["failures"])
+        statistics = Statistics(state["mean"], state["std"], PCAColor(*state["pca"]))
+    else:
+        statistics = compute_statistics(data, config, _hide_progress(group))
+    trainer = Trainer(config, data, net, statistics, devices[0], stop_signal)
+    if state:
+        trainer.load_state_dict(state)
+    trainer.save_checkpoint()
+    return trainer
+
+
+def _build_net(
+    config: TrainConfig, num_classes: int, devices: list[torch.device]
+) -> AlexNet | TwoGPUAlexNet:
+    torch.manual_seed(config.seed)
+    overrides = {} if config.dropout is None else {"dropout": config.dropout}
+    net = AlexNet(num_classes, config.variant, **overrides)
+    example = torch.empty(1, 3, config.crop, config.crop, device="meta")
+    check_images(example, config.variant, net.config, net.sizes)
+    net = TwoGPUAlexNet.from_alexnet(net, tuple(devices)) if config.two_gpu else net.to(devices[0])
+    return net.to(memory_format=torch.channels_last)
 
 
 class Trainer:
-    """A run: what it trains, and how far it is."""
+    """A training run: what it trains, and how far it has come.
 
-    def __init__(self, options: TrainConfig, state: dict | None) -> None:
-        self.options, self.devices = options, devices_for(options)
-        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        self.folder, self.held_out = train_val_folders(options.data)
-        self.pictures = len(self.folder.paths)
-        if options.batch_size % self.world:
-            raise ValueError(f"--batch-size {options.batch_size} cannot be shared by {self.world} processes: take a multiple of {self.world}")
-        self.steps = self.pictures // options.batch_size
-        if not self.steps:
-            raise ValueError(f"{self.folder.root} has {self.pictures} pictures, less than a batch of {options.batch_size}: lower --batch-size")
-        self.names = _hash_paths([*self.folder.paths, *self.held_out.paths], options.data)
-        if state and state["names"] != self.names:
-            raise ValueError(
-                f"{options.data} has not the pictures that {options.out} was begun with ({self.pictures} to train on now, {state['pictures']} then, "
-                "or other names): bring them back, or begin anew in another folder"
-            )
-        here, on_gpu = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), self.devices[0].type == "cuda"
-        self.sets = [CachedImageLoader(part, options.resize, options.workers, 0.25 / here, on_gpu) for part in (self.folder, self.held_out)]
-        self.signals = Signals()
-        self.epoch, self.step, self.losses, self.history = 0, 0, [], []  # epochs done; steps of this one, and their losses
-        self.speed = 0.0  # images per second
-        if state:
-            for s, broken in zip(self.sets, state["broken"]):  # decoded again: what was mended is not broken any more
-                for _ in s.batches([torch.tensor(list(broken), dtype=torch.int64)]):
-                    pass
-        self.named = [set(s.broken) for s in self.sets]  # broken pictures, to train on and to test on, that all processes know of
-        self._build(state)
-        if state:
-            self.net.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.schedule.load_state_dict(state["schedule"])
-            self.epoch, self.step, self.history = state["epoch"], state["step"], state["history"]
-            self.losses = list(state["losses"].to(self.devices[0]))
-        self.save()
+    Args:
+        config: the options.
+        data: the images.
+        net: on its device, or its two.
+        statistics: of the training images.
+        device: where the images go.
+        stop_signal: returns the number of a signal that asks the run to end, or 0.
+    """
 
-    def _build(self, state: dict | None) -> None:
-        """The net, its optimiser, and what is done to the pictures."""
-        options, device = self.options, self.devices[0]
-        torch.manual_seed(options.seed)
-        net = AlexNet(len(self.folder.classes), options.variant, **({} if options.dropout is None else {"dropout": options.dropout}))
-        check_images(torch.empty(1, 3, options.crop, options.crop, device="meta"), options.variant, net.config, net.sizes)
-        if state:
-            mean, std, pca = state["mean"], state["std"], PCAColor(*state["pca"])
-        else:
-            mean, std, pca = self._statistics(raw=net.config.init == "paper")
-        self.augment = TrainAugment(options.crop, mean, std.flatten(), pca).to(device)
-        self.net = TwoGPUAlexNet.from_alexnet(net, tuple(self.devices)) if options.two_gpu else net.to(device)
-        self.net.to(memory_format=torch.channels_last)
-        self.trained = Predictor(self.net, self.folder.classes, options.resize, options.crop, mean.to(device), std.to(device))
-        weights, biases = ([p for p in self.net.parameters() if (p.ndim > 1) == many] for many in (True, False))
-        self.optimizer = PaperSGD([{"params": weights}, {"params": biases, "weight_decay": 0.0}], lr=options.lr)
-        # "Three times prior to termination" (section 5)
-        self.schedule = ReduceLROnPlateau(self.optimizer, factor=0.1, patience=options.patience, min_lr=options.lr / 1000)
-        self.model = torch.compile(self.net) if options.compile else self.net
-        if self.world > 1:
-            self.model = DistributedDataParallel(self.model)
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: TrainingData,
+        net: AlexNet | TwoGPUAlexNet,
+        statistics: Statistics,
+        device: torch.device,
+        stop_signal: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self.config, self.data, self.net, self.device = config, data, net, device
+        self.stop_signal = stop_signal
+        mean, std, pca = statistics
+        self.augment = TrainAugment(config.crop, mean, std.flatten(), pca).to(device)
+        self.predictor = Predictor(
+            net, data.train.classes, config.resize, config.crop, mean.to(device), std.to(device)
+        )
+        weights = [p for p in net.parameters() if p.ndim > 1]
+        biases = [p for p in net.parameters() if p.ndim == 1]  # not decayed, as in the code of 2012
+        groups = [{"params": weights}, {"params": biases, "weight_decay": 0.0}]
+        self.optimizer = PaperSGD(groups, lr=config.lr)
+        # "reduced three times prior to termination" (section 5)
+        self.scheduler = ReduceLROnPlateau(
+            self.optimizer, factor=0.1, patience=config.patience, min_lr=config.lr / 1000
+        )
+        self.model = data.group.wrap(torch.compile(net) if config.compile else net)
+        self.epoch = 0  # epochs that are complete
+        self.step = 0  # steps of the present one
+        self.losses: list[Tensor] = []  # of these steps, on the device
+        self.history: list[dict] = []  # a log entry for each complete epoch
 
-    def _statistics(self, raw: bool) -> tuple[Tensor, Tensor, PCAColor]:
-        """Mean picture, its centre cut out, as in ``convdata.py`` of 2012; standard deviation; colours.
+    def fit(self) -> None:
+        """Train until ``config.epochs`` epochs are complete, and export the weights.
 
-        The paper leaves pixels 0 to 255, and its initialisation counts on that: then the deviation is one grey level.
+        Raises:
+            OSError: if nothing can be written.
+            ValueError: if no validation image can be decoded.
+            TrainingStopped: after a signal, for a loss that is not finite, or if too many images
+                cannot be decoded.
         """
-        chosen = torch.randperm(self.pictures, generator=torch.Generator().manual_seed(self.options.seed))[:STATISTICS_SAMPLE].sort().values
-        total, count = torch.zeros(3, self.options.resize, self.options.resize, dtype=torch.float64), 0
+        while self.epoch < self.config.epochs:
+            images_per_second = self.train_epoch()
+            top1, top5 = self.validate()
+            self._end_epoch(top1, top5, images_per_second)
+            self.scheduler.step(1 - top1)  # divides the learning rate by 10 when the error stalls
+            self.save_checkpoint()
+            self._report()
+            self.check_stop()
+        self.export_weights()
 
-        def batches() -> Iterator[Tensor]:
-            nonlocal count
-            for _, squares in self.sets[0].batches(tqdm(chosen.split(128), desc="mean and colours", unit=" batches", disable=self._quiet())):
-                total.add_(squares.sum(0))
-                count += len(squares)
-                self.stop_if_told()
-                if len(squares):
-                    yield squares
+    def train_epoch(self) -> float:
+        """The steps of an epoch that are left.
 
-        pca = PCAColor.fit(batches())
-        mean = center_crop(total / (255 * count), [self.options.crop] * 2).float()
-        variance = pca.eigenvectors.square() @ pca.eigenvalues  # of each channel
-        if not (variance > 0).all():
-            raise ValueError(f"{self.folder.root}: all pixels of its pictures are alike in red, green or blue: there is nothing to learn")
-        return mean, (torch.full((3,), 1 / 255) if raw else variance.sqrt())[:, None, None], pca
-
-    def learn(self) -> None:
-        """The rest of an epoch's steps."""
-        size, per_process = self.options.batch_size, self.options.batch_size // self.world
-        order, *draws = self._draws()
-        mine = (order[step * size + self.rank * per_process :][:per_process] for step in range(self.step, self.steps))
-        buffer = torch.empty(per_process, 3, self.options.crop, self.options.crop, device=self.devices[0])
+        Returns:
+            Images per second.
+        """
+        config, data = self.config, self.data
+        order, *augmentation = self._sample_augmentation()
+        left = order[self.step * config.batch_size : data.steps * config.batch_size]
+        per_process = config.batch_size // data.group.world_size
+        buffer = torch.empty(per_process, 3, config.crop, config.crop, device=self.device)
         start, first = time.perf_counter(), self.step
-        bar = tqdm(total=self.steps * size, initial=self.step * size, desc=f"epoch {self.epoch + 1}", unit=" images", disable=self._quiet())
+        bar = tqdm(
+            total=data.steps * config.batch_size,
+            initial=self.step * config.batch_size,
+            desc=f"epoch {self.epoch + 1}",
+            unit=" images",
+            disable=_hide_progress(data.group),
+        )
         with bar:
-            for indices, squares in self.sets[0].batches(mine):
-                *window, alpha = (draw[indices].to(self.devices[0]) for draw in draws)
-                x = self.augment.transform(squares.to(self.devices[0], non_blocking=True), window, self.augment.pca.color_offset(alpha), buffer[: len(indices)])
-                self.losses.append(self.update(x, self.folder.labels[indices].to(self.devices[0])))
+            for indices, squares in data.batches(left):
+                *window, alpha = (draw[indices].to(self.device) for draw in augmentation)
+                color = self.augment.pca.color_offset(alpha)
+                squares = squares.to(self.device, non_blocking=True)  # uint8 (n, 3, resize, resize)
+                x = self.augment.transform(squares, window, color, buffer[: len(indices)])
+                labels = data.train.labels[indices].to(self.device)
+                self.losses.append(self.training_step(x, labels))
                 self.step += 1
-                # To look at a loss is to wait for the GPU
-                if self.devices[0].type == "cpu" or self.step % 20 == 0 or self.step == self.steps:
-                    bar.set_postfix_str(f"loss {self.look(max(first, self.step - 20)):.3f}", refresh=False)
-                bar.update(size)
-                self.stop_if_told()
-        self.speed = (self.step - first) * size / (time.perf_counter() - start)
+                if self._is_time_to_check():
+                    bar.set_postfix_str(f"loss {self.check_finite():.3f}", refresh=False)
+                with suppress(OSError):  # a terminal that was closed takes no progress bar
+                    bar.update(config.batch_size)
+                self.check_stop()
+        return (self.step - first) * config.batch_size / (time.perf_counter() - start)
 
-    def update(self, x: Tensor, labels: Tensor) -> Tensor:
-        """One step on a batch, float32 (N, 3, crop, crop), and its loss; dropout draws from what the seed and the place in the run give."""
-        torch.manual_seed(_derive_seed(self.options.seed, self.epoch, self.step, self.rank))
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.options.amp == "bf16"):
-            logits = self.model(x)
-        # By the whole batch, not by what is left of it: a broken picture counts nothing, in whatever process it is
-        loss = F.cross_entropy(logits.float(), labels, reduction="sum") / (self.options.batch_size // self.world)
+    def training_step(self, x: Tensor, labels: Tensor) -> Tensor:
+        """One update of the weights.
+
+        Args:
+            x: float32 (n, 3, crop, crop), augmented and normalized.
+            labels: int64 (n,).
+
+        Returns:
+            The loss, still on the device.
+        """
+        rank = self.data.group.rank
+        torch.manual_seed(_derive_seed(self.config.seed, self.epoch, self.step, rank))  # dropout
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.amp == "bf16"):
+            logits = self.model(x)  # (n, classes)
+        # Divided by the whole batch, so that an undecodable image counts nothing in any process
+        per_process = self.config.batch_size // self.data.group.world_size
+        loss = F.cross_entropy(logits.float(), labels, reduction="sum") / per_process
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         return loss.detach()
 
-    def look(self, first: int) -> float:
-        """The last loss; stop if one since ``first`` is not finite."""
-        losses = torch.stack(self.losses[first:]).cpu()
-        bad = torch.nonzero(~losses.isfinite())
-        if len(bad):
-            lower = f"a lower --lr than {self.options.lr}" + ", or without --amp" * (self.options.amp is not None)
-            raise TrainingStopped(
-                f"the loss is {losses[bad[0, 0]]} in epoch {self.epoch + 1}, step {first + bad[0, 0] + 1}: begin anew in another folder with {lower}"
-                f"; {self.options.out / checkpoint.CHECKPOINT} is from before"
-            )
-        return losses[-1].item()
-
-    def finish_epoch(self) -> None:
-        """Test, log, rate, checkpoint."""
-        top1, top5 = self.validate()
-        losses = self._mean_losses().double()
-        entry = {
-            "epoch": self.epoch + 1, "lr": self.optimizer.param_groups[0]["lr"], "loss": losses.mean().item(), "top1": top1, "top5": top5,
-            "skipped": sum(map(len, self.named)), "images_per_second": round(self.speed, 1),
-        }  # fmt: skip
-        self.schedule.step(1 - top1)
-        self.history.append(entry)
-        self.epoch, self.step, self.losses = self.epoch + 1, 0, []
-        self.save()
-        if self.rank == 0:
-            line = "epoch {epoch}: rate {lr:g}, loss {loss:.4f}, top-1 {top1:.2%}, top-5 {top5:.2%}, {images_per_second:,} images/s"
-            with suppress(BrokenPipeError):  # whoever reads it may leave
-                print(line.format(**entry), flush=True)
-            _log_to_tensorboard(self.options.out, entry)
-        self.stop_if_told()
-
     def validate(self) -> tuple[float, float]:
-        """Top-1 and top-5 accuracy on the held-out pictures, centre crop."""
-        size, per_process = self.options.batch_size, self.options.batch_size // self.world
-        count = torch.zeros(3, dtype=torch.int64)
-        chosen = torch.arange(len(self.held_out.paths))
-        mine = (batch[self.rank * per_process :][:per_process] for batch in chosen.split(size))
-        for indices, squares in self.sets[1].batches(mine):
-            if len(indices):
-                found = topk_correct(self.trained.probabilities(squares.to(self.devices[0])).cpu(), self.held_out.labels[indices])
-                count += torch.tensor([*found, len(indices)])
-            self.stop_if_told()
-        if self.world > 1:
-            dist.all_reduce(count)
-        if not count[2]:
-            raise ValueError(f"{self.held_out.root}: no picture can be decoded")
-        return count[0].item() / count[2].item(), count[1].item() / count[2].item()
+        """Top-1 and top-5 accuracy on the validation images, from 0 to 1, by the center crop.
 
-    def stop_if_told(self) -> None:
-        """Stop if a signal came, or if too many pictures are broken: all processes at the same step, after a checkpoint."""
-        mine = torch.tensor([self.signals.caught, *(len(s.broken) - len(known) for s, known in zip(self.sets, self.named))])
-        told = [mine]
-        if self.world > 1:
-            told = [torch.empty_like(mine) for _ in range(self.world)]
-            dist.all_gather(told, mine)
-        caught, *broken = torch.stack(told).amax(0).tolist()
-        if any(broken):
-            self.merge_broken()
-        too_many = next((s for s in self.sets if len(s.broken) > MAX_BROKEN_FRACTION * len(s.paths)), None)
-        if not (caught or too_many):
+        Raises:
+            ValueError: if none of them can be decoded.
+        """
+        labels = self.data.val.labels
+        counts = torch.zeros(3, dtype=torch.int64)  # correct, correct among five, images
+        for indices, squares in self.data.batches(torch.arange(len(labels)), val=True):
+            if len(indices):
+                probabilities = self.predictor.probabilities(squares.to(self.device)).cpu()
+                counts[:2] += topk_correct(probabilities, labels[indices])
+                counts[2] += len(indices)
+            self.check_stop()
+        top1, top5, images = self.data.group.sum(counts).tolist()
+        if not images:
+            raise ValueError(f"{self.data.val.root}: none of the images can be decoded")
+        return top1 / images, top5 / images
+
+    def check_finite(self) -> float:
+        """The last loss.
+
+        Raises:
+            TrainingStopped: if one since the last check is not finite.
+        """
+        recent = torch.stack(self.losses[-CHECK_EVERY:]).cpu()
+        bad = torch.nonzero(~recent.isfinite())
+        if len(bad):
+            which = int(bad[0, 0])
+            without_amp = ", or without --amp" if self.config.amp else ""
+            raise TrainingStopped(
+                f"the loss is {recent[which]} in epoch {self.epoch + 1}, "
+                f"step {self.step - len(recent) + which + 1}: begin anew in another folder with "
+                f"a lower --lr than {self.config.lr}{without_amp}; "
+                f"{self.config.out / checkpoint.CHECKPOINT} is from before"
+            )
+        return recent[-1].item()
+
+    def check_stop(self) -> None:
+        """Stop after a signal, or for undecodable images: all processes at the same step.
+
+        Raises:
+            TrainingStopped: after a checkpoint.
+        """
+        self.data.sync_failures()
+        why = self.data.too_many_failures()
+        caught = int(self.data.group.max(torch.tensor(self.stop_signal())))
+        if not (caught or why):
             return
         if self.losses:
-            self.look(max(0, len(self.losses) - 20))  # what is not finite is not to be saved
-        if hasattr(self, "trained"):  # else it has not begun
-            self.save()
-        if too_many:
-            share = f"{len(too_many.broken)} of {len(too_many.paths)} pictures in {too_many.root} cannot be decoded, over {MAX_BROKEN_FRACTION:.0%}"
-            raise TrainingStopped(f"{share}: mend or remove {join_names(too_many.paths[i] for i in sorted(too_many.broken))}")
-        where = f"in epoch {self.epoch + 1}, after step {self.step} of {self.steps}: --resume goes on there"
-        raise TrainingStopped(f"stopped by {signal.Signals(caught).name} {where}", 128 + caught)
+            self.check_finite()  # weights that are not finite must not replace a good checkpoint
+        self.save_checkpoint()
+        if why:
+            raise TrainingStopped(why)
+        raise TrainingStopped(
+            f"stopped by {signal.Signals(caught).name} in epoch {self.epoch + 1}, "
+            f"after step {self.step} of {self.data.steps}: --resume goes on there",
+            128 + caught,
+        )
 
-    def merge_broken(self) -> None:
-        """Tell all processes of all broken pictures, and the user of those that are new."""
-        for n, s in enumerate(self.sets):
-            if self.world > 1:
-                found: list = [None] * self.world
-                dist.all_gather_object(found, dict(s.broken))
-                for one in found:
-                    s.broken.update(one)  # in place: the threads write to it
-            for i in sorted(set(s.broken) - self.named[n]) if self.rank == 0 else ():
-                tqdm.write(f"skipped: {s.paths[i]} ({s.broken[i]})", file=sys.stderr)
-            self.named[n] = set(s.broken)
-
-    def save(self) -> None:
-        """A checkpoint and the log. Every process takes part, the first one writes."""
-        losses = self._mean_losses()
-        if self.rank == 0:
-            self.options.out.mkdir(parents=True, exist_ok=True)
-            checkpoint.save(self.options.out, self._state(losses.cpu()))
+    def save_checkpoint(self) -> None:
+        """Write the checkpoint and the log. Every process takes part, rank 0 writes."""
+        state = self.state_dict()
+        if self.data.group.is_main:
+            self.config.out.mkdir(parents=True, exist_ok=True)
+            checkpoint.save(self.config.out, state)
             lines = "".join(json.dumps(entry) + "\n" for entry in self.history)
-            checkpoint.atomic_write(self.options.out / "log.jsonl", lines.encode())  # whole: so it agrees with the checkpoint
-        if self.world > 1:
-            dist.barrier()  # or a process that ends would take this one with it
+            # Written anew as a whole, so that it agrees with the checkpoint
+            checkpoint.atomic_write(self.config.out / "log.jsonl", lines.encode())
+        self.data.group.barrier()  # or a process that ends now would take rank 0 with it
 
-    def _fixed(self) -> dict:
-        return {name: getattr(self.options, name) for name in RESUME_INVARIANT}
-
-    def _state(self, losses: Tensor) -> dict:
+    def state_dict(self) -> dict:
+        """All that it takes to go on from here; plain values and tensors on the CPU."""
         pca = self.augment.pca
         return {
-            "options": self._fixed(), "classes": list(self.folder.classes),
-            "pictures": self.pictures, "names": self.names, "broken": [dict(s.broken) for s in self.sets],
-            "model": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(),
-            "mean": self.trained.mean.cpu(), "std": self.trained.std.cpu(), "pca": [pca.eigenvectors.cpu(), pca.eigenvalues.cpu()],
-            "epoch": self.epoch, "step": self.step, "losses": losses, "history": self.history,
-        }  # fmt: skip
+            "config": self.config.resume_invariant(),
+            "classes": list(self.data.train.classes),
+            "num_images": self.data.num_images,
+            "files_hash": self.data.files_hash,
+            "failures": [dict(loader.failures) for loader in self.data.loaders],
+            "model": self.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "mean": self.predictor.mean.cpu(),
+            "std": self.predictor.std.cpu(),
+            "pca": [pca.eigenvectors.cpu(), pca.eigenvalues.cpu()],
+            "epoch": self.epoch,
+            "step": self.step,
+            "losses": self._mean_losses().cpu(),
+            "history": self.history,
+        }
 
-    def share(self) -> None:
-        """``model.safetensors``: the weights, with what it takes to use them."""
-        if self.rank == 0:
-            net = self.net.to_alexnet() if self.options.two_gpu else self.net
-            tensors = {name: tensor.cpu() for name, tensor in net.state_dict().items()}
-            tensors |= {"mean": self.trained.mean.cpu(), "std": self.trained.std.cpu()}
-            card = {"variant": self.options.variant, "classes": list(self.folder.classes), "resize": self.options.resize, "crop": self.options.crop}
-            log = [{name: value for name, value in entry.items() if name != "images_per_second"} for entry in self.history]  # equal runs, equal files
-            card |= {"options": self._fixed(), "pictures": self.pictures, "log": log}
-            checkpoint.save_weights(self.options.out / "model.safetensors", tensors, card)
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from what :meth:`state_dict` returned."""
+        self.net.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.losses = list(state["losses"].to(self.device))
+        self.history = state["history"]
 
-    def _draws(self) -> tuple[Tensor, ...]:
-        """Of an epoch: the order of the pictures; for each picture the window's top and left, its flip, and α1 to α3."""
-        g = torch.Generator().manual_seed(_derive_seed(self.options.seed, self.epoch))
-        room = self.options.resize - self.options.crop + 1
-        top, left = torch.randint(room, (2, self.pictures), generator=g)
-        flip, alpha = torch.rand(self.pictures, generator=g) < 0.5, torch.randn(self.pictures, 3, generator=g)
-        return torch.randperm(self.pictures, generator=g), top, left, flip, alpha * self.augment.pca.std
+    def export_weights(self) -> None:
+        """Write ``model.safetensors``: the weights, with what it takes to use them."""
+        if not self.data.group.is_main:
+            return
+        config = self.config
+        net = self.net.to_alexnet() if config.two_gpu else self.net
+        tensors = {name: tensor.cpu() for name, tensor in net.state_dict().items()}
+        tensors |= {"mean": self.predictor.mean.cpu(), "std": self.predictor.std.cpu()}
+        log = [dict(entry) for entry in self.history]
+        for entry in log:
+            del entry["images_per_second"]  # so that equal runs write equal files
+        metadata = {
+            "variant": config.variant,
+            "classes": list(self.data.train.classes),
+            "resize": config.resize,
+            "crop": config.crop,
+            "config": config.resume_invariant(),
+            "num_images": self.data.num_images,
+            "log": log,
+        }
+        checkpoint.save_weights(config.out / "model.safetensors", tensors, metadata)
+
+    def _end_epoch(self, top1: float, top5: float, images_per_second: float) -> None:
+        entry = {
+            "epoch": self.epoch + 1,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "loss": self._mean_losses().double().mean().item(),
+            "top1": top1,
+            "top5": top5,
+            "skipped": sum(len(known) for known in self.data.reported),
+            "images_per_second": round(images_per_second, 1),
+        }
+        self.history.append(entry)
+        self.epoch, self.step, self.losses = self.epoch + 1, 0, []
+
+    def _report(self) -> None:
+        """Print the last log entry, and send it to TensorBoard if that is installed."""
+        if not self.data.group.is_main:
+            return
+        entry = self.history[-1]
+        with suppress(OSError):  # the reader of the pipe may have exited
+            print(
+                f"epoch {entry['epoch']}: rate {entry['lr']:g}, loss {entry['loss']:.4f}, "
+                f"top-1 {entry['top1']:.2%}, top-5 {entry['top5']:.2%}, "
+                f"{entry['images_per_second']:,} images/s",
+                flush=True,
+            )
+        _log_to_tensorboard(self.config.out, entry)
+
+    def _sample_augmentation(self) -> tuple[Tensor, ...]:
+        """The draws of an epoch.
+
+        Returns:
+            The order of the images; then for each image the top and the left of its window and
+            its flip, each (num_images,), and α1 to α3 of its color, (num_images, 3).
+        """
+        n = self.data.num_images
+        generator = torch.Generator().manual_seed(_derive_seed(self.config.seed, self.epoch))
+        positions = self.config.resize - self.config.crop + 1
+        top, left = torch.randint(positions, (2, n), generator=generator)
+        flip = torch.rand(n, generator=generator) < 0.5
+        alpha = torch.randn(n, 3, generator=generator) * self.augment.pca.std
+        return torch.randperm(n, generator=generator), top, left, flip, alpha
 
     def _mean_losses(self) -> Tensor:
-        """The losses of this epoch's steps, over all processes."""
-        losses = torch.stack(self.losses) if self.losses else torch.zeros(0)
-        if self.world > 1 and len(losses):
-            dist.all_reduce(losses)
-            losses /= self.world
-        return losses
+        """The losses of this epoch's steps, averaged over the processes: (steps,)."""
+        if not self.losses:
+            return torch.zeros(0)
+        losses = torch.stack(self.losses)
+        return self.data.group.sum(losses) / self.data.group.world_size
 
-    def _quiet(self) -> bool | None:
-        return True if self.rank else None  # None: a bar on a terminal only
-
-
-class Signals:
-    """SIGINT and SIGTERM wait until a step is done; a second one does not wait."""
-
-    caught = 0
-
-    def __enter__(self) -> None:
-        self.before = {which: signal.signal(which, self._note) for which in (signal.SIGINT, signal.SIGTERM)}
-
-    def __exit__(self, *_: object) -> None:
-        for which, handler in self.before.items():
-            signal.signal(which, handler)
-
-    def _note(self, which: int, _: object) -> None:
-        if self.caught:
-            raise TrainingStopped(f"stopped at once by a second {signal.Signals(which).name}: --resume goes on from the last checkpoint", 128 + which)
-        self.caught = which
+    def _is_time_to_check(self) -> bool:
+        """On a CPU a loss is there at once; a GPU would have to be waited for."""
+        on_cpu = self.device.type == "cpu"
+        return on_cpu or self.step % CHECK_EVERY == 0 or self.step == self.data.steps
 
 
-def devices_for(options: TrainConfig) -> list[torch.device]:
-    """The device of this process, or its two.
-
-    Raises:
-        ValueError: if there are not so many; it names the argument that runs the command anyway.
-    """
-    place, here = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    columns, there = 2 if options.two_gpu else 1, torch.cuda.device_count()
-    name = options.device or ("cuda" if there or options.two_gpu else "cpu")
-    if name == "cuda":  # GPUs of its own for every process
-        if there < here * columns:
-            needed = f"{'--two-gpu' if options.two_gpu else '--device cuda'} needs {columns} GPU{'s' * (columns > 1)}" + f" for each of {here} processes" * (here > 1)
-            share = "--device cuda:0 shares one, " if there else ""
-            raise ValueError(f"{needed}, and this machine has {there}: {share}--device cpu runs it on the CPU")
-        return [torch.device("cuda", place * columns + i) for i in range(columns)]
-    return [resolve_device(name)] * columns
+def _hide_progress(group: ProcessGroup) -> bool | None:
+    """What tqdm's ``disable`` takes: None shows a bar on a terminal only."""
+    return None if group.is_main else True
 
 
 def _derive_seed(*numbers: int) -> int:
-    """A seed out of several numbers, as good as independent of that of any others."""
+    """Hash several integers into one seed."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _hash_paths(paths: Iterable[str], root: Path) -> str:
-    return hashlib.sha256(os.fsencode("\n".join(os.path.relpath(path, root) for path in paths))).hexdigest()
+    """SHA-256 of the paths, relative to the data set's folder, which may be moved."""
+    relative = [os.path.relpath(path, root) for path in paths]
+    return hashlib.sha256(os.fsencode("\n".join(relative))).hexdigest()
 
 
 def _log_to_tensorboard(out: Path, entry: dict) -> None:

@@ -2,17 +2,22 @@
 
 import io
 import json
+import os
 import re
 import shutil
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
+import pytest
 import torch
 import yaml
 from PIL import Image
-from torchvision.transforms.v2.functional import to_pil_image
+from torchvision.transforms.v2 import functional as TF
 
+from alexnet import train
 from alexnet.datasets import photos
 
 ROOT = Path(__file__).parents[1]
@@ -24,91 +29,107 @@ NOTEBOOKS = [name for name in CHAPTERS if (ROOT / f"{name}.ipynb").exists()]
 
 
 def data_of(page: str) -> dict:
+    """The data that an explorer puts into the page."""
     return json.loads(re.search(r'<script type="application/json">(.*?)</script>', page, re.S)[1])
 
 
-def frame(data: dict, *stops: int) -> str:
-    """What the script on the page does: the picture of these stops."""
+def frame(data: dict, *stops: int) -> str | None:
+    """The image that the script on the page shows for these stops of the sliders."""
     index = 0
     for stop, size in zip(stops, data["sizes"], strict=True):
         index = index * size + stop
     if data["frames"][index] is None:
         return None
     text, *numbers = data["frames"][index]
-    return "".join(piece + (numbers[i] if i < len(numbers) else "") for i, piece in enumerate(data["texts"][text]))
+    pieces = data["texts"][text]
+    numbers += [""] * (len(pieces) - len(numbers))
+    return "".join(piece + number for piece, number in zip(pieces, numbers))
 
 
 # Images
 
 
-def png(width, height, depth, colour, rows):
-    """A PNG file by hand: Pillow writes no 16-bit colours."""
+def make_png(width: int, height: int, depth: int, color_type: int, rows: bytes) -> bytes:
+    """A PNG file by hand: Pillow writes no 16-bit colors."""
 
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checksum = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
 
-    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-
-
-PHOTO = to_pil_image(photos()["coffee"]).resize((48, 30))
-RED_16 = b"".join(b"\0" + struct.pack(">HHH", 40_000, 20_000, 513) * 6 for _ in range(4))
+    head = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
+    chunks = [chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
-def written(image, kind, **how):
+def encode(image: Image.Image, kind: str, **options: object) -> bytes:
+    """The image file that Pillow writes."""
     file = io.BytesIO()
-    image.save(file, kind, **how)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
-def turned():
-    how = Image.Exif()
-    how[274] = 6  # the camera was held upright
-    return written(PHOTO, "JPEG", exif=how)
+PHOTO = TF.to_pil_image(photos()["coffee"]).resize((48, 30))
+UPSIDE_DOWN = PHOTO.rotate(180)
+ROTATED_BY_EXIF = Image.Exif()
+ROTATED_BY_EXIF[274] = 6  # the camera was held upright
+ROW_OF_16_BITS = b"\0" + struct.pack(">HHH", 40_000, 20_000, 513) * 6
 
-
-ODD_PICTURES = {  # named kinds of pictures that are read as Pillow converts them
-    "JPEG": written(PHOTO, "JPEG"),
-    "JPEG, progressive": written(PHOTO, "JPEG", progressive=True),
-    "JPEG, grey": written(PHOTO.convert("L"), "JPEG"),
-    "JPEG, CMYK": written(PHOTO.convert("CMYK"), "JPEG"),
-    "JPEG, turned by the camera": turned(),
-    "PNG, transparent": written(PHOTO.convert("RGBA"), "PNG"),
-    "PNG, grey and transparent": written(PHOTO.convert("LA"), "PNG"),
-    "PNG, palette": written(PHOTO.convert("P"), "PNG"),
-    "PNG, black and white": written(PHOTO.convert("1"), "PNG"),
-    "PNG, 16 bits": png(6, 4, 16, 2, RED_16),
-    "GIF, moving": written(PHOTO, "GIF", save_all=True, append_images=[PHOTO.rotate(180)]),
-    "WebP, moving": written(PHOTO, "WEBP", save_all=True, append_images=[PHOTO.rotate(180)], lossless=True),
-    "BMP": written(PHOTO, "BMP"),
-    "TIFF": written(PHOTO, "TIFF"),
-    "PPM": written(PHOTO, "PPM"),
-    "one pixel": written(PHOTO.resize((1, 1)), "PNG"),
+ODD_IMAGES = {  # files that are decoded as Pillow converts them to RGB
+    "JPEG": encode(PHOTO, "JPEG"),
+    "JPEG, progressive": encode(PHOTO, "JPEG", progressive=True),
+    "JPEG, gray": encode(PHOTO.convert("L"), "JPEG"),
+    "JPEG, CMYK": encode(PHOTO.convert("CMYK"), "JPEG"),
+    "JPEG, rotated by EXIF": encode(PHOTO, "JPEG", exif=ROTATED_BY_EXIF),
+    "PNG, transparent": encode(PHOTO.convert("RGBA"), "PNG"),
+    "PNG, gray and transparent": encode(PHOTO.convert("LA"), "PNG"),
+    "PNG, palette": encode(PHOTO.convert("P"), "PNG"),
+    "PNG, black and white": encode(PHOTO.convert("1"), "PNG"),
+    "PNG, 16 bits": make_png(6, 4, 16, 2, ROW_OF_16_BITS * 4),
+    "GIF, animated": encode(PHOTO, "GIF", save_all=True, append_images=[UPSIDE_DOWN]),
+    "WebP, animated": encode(
+        PHOTO, "WEBP", save_all=True, append_images=[UPSIDE_DOWN], lossless=True
+    ),
+    "BMP": encode(PHOTO, "BMP"),
+    "TIFF": encode(PHOTO, "TIFF"),
+    "PPM": encode(PHOTO, "PPM"),
+    "one pixel": encode(PHOTO.resize((1, 1)), "PNG"),
 }
-whole_jpeg, whole_png = written(PHOTO, "JPEG"), written(PHOTO, "PNG")
-BROKEN_PICTURES = {  # named kinds of files that are no picture
+JPEG, PNG = encode(PHOTO, "JPEG"), encode(PHOTO, "PNG")
+BROKEN_IMAGES = {  # files that hold no complete image
     "empty": b"",
-    "a JPEG cut off": whole_jpeg[: len(whole_jpeg) // 2],
-    "a PNG cut off": whole_png[: len(whole_png) // 2],
-    "a JPEG's first bytes": whole_jpeg[:20],
-    "text": b"not a picture",
+    "a JPEG cut off": JPEG[: len(JPEG) // 2],
+    "a PNG cut off": PNG[: len(PNG) // 2],
+    "a JPEG's first bytes": JPEG[:20],
+    "text": b"not an image",
     "a web page": b"<!DOCTYPE html><title>404</title>",
     "zeros": bytes(1000),
-    "a damaged PNG": whole_png[:60] + bytes(40) + whole_png[100:],
-    "too long and thin": written(Image.new("RGB", (3000, 2)), "PNG"),
+    "a damaged PNG": PNG[:60] + bytes(40) + PNG[100:],
+    "too long and thin": encode(Image.new("RGB", (3000, 2)), "PNG"),
 }
 
 # Checkpoints
 
-BROKEN_CHECKPOINTS = {  # what is done to a good one
+
+def flip_a_bit(path: Path) -> None:
+    """Change the first 3.0 in float32, which the checksum of the zip archive reveals."""
+    before, after = bytes.fromhex("00004040"), bytes.fromhex("00004041")
+    path.write_bytes(path.read_bytes().replace(before, after, 1))
+
+
+BROKEN_CHECKPOINTS = {  # what is done to an intact one
     "empty": lambda path: path.write_bytes(b""),
-    "text": lambda path: path.write_text("epoch 3"),
+    "text": lambda path: path.write_text("epoch 3", encoding="utf-8"),
     "cut off at the end": lambda path: path.write_bytes(path.read_bytes()[:-1]),
     "cut off in the middle": lambda path: path.write_bytes(path.read_bytes()[:2000]),
     "of another program": lambda path: torch.save({"state_dict": {}}, path),
     "a tensor": lambda path: torch.save(torch.zeros(3), path),
-    "of another version": lambda path: torch.save({"format": "alexnet.train, format 0", "epoch": 9}, path),
-    "a damaged number": lambda path: path.write_bytes(path.read_bytes().replace(bytes.fromhex("00004040"), bytes.fromhex("00004041"), 1)),
+    "of an older format": lambda path: torch.save(
+        {"format": "alexnet.train, format 0", "epoch": 9}, path
+    ),
+    "of a newer format": lambda path: torch.save(
+        {"format": "alexnet.train, format 3", "epoch": 9}, path
+    ),
+    "a damaged number": flip_a_bit,
 }
 
 # Data sets and options
@@ -135,20 +156,20 @@ WRONG = {  # what is done to a copy of a good data set, the options, and what is
     "an empty class": (lambda d: [p.unlink() for p in (d / "train" / "cat").iterdir()], [], r"train: no picture in cat: add some"),
     "a class too many": (lambda d: shutil.copytree(d / "test" / "cat", d / "test" / "cats"), [], r"not the same classes, they differ in cats"),
     "a class too few": (lambda d: without(d / "test", "cat"), [], r"not the same classes, they differ in cat"),
-    "a batch too large": (None, ["--batch-size", "1000"], r"has 160 pictures, less than a batch of 1000: lower --batch-size"),
-    "no batch": (None, ["--batch-size", "0"], r"--batch-size is above zero, not 0"),
-    "no epochs": (None, ["--epochs", "-1"], r"--epochs is above zero, not -1"),
-    "no rate": (None, ["--lr", "0"], r"--lr is above zero, not 0"),
-    "not a rate": (None, ["--lr", "nan"], r"--lr is above zero, not nan"),
-    "all dropped": (None, ["--dropout", "1"], r"--dropout is 0 or more and below 1, not 1"),
-    "no threads": (None, ["--workers", "0"], r"--workers is above zero, not 0"),
-    "less than no patience": (None, ["--patience", "-1"], r"--patience is 0 or more, not -1"),
-    "a seed too large": (None, ["--seed", "9" * 20], r"--seed is 0 or more and below 2\^32, not 9"),
-    "a seed below zero": (None, ["--seed", "-1"], r"--seed is 0 or more and below 2\^32, not -1"),
-    "a crop that does not fit": (None, ["--resize", "30"], r"--resize 30 has no room for --crop 32"),
-    "no crop": (None, ["--crop", "0"], r"--resize 0 has no room for --crop 0"),
-    "a square too large": (None, ["--resize", "100000"], r"they are 1 to 4096"),
-    "pictures all black": (black, [], r"all pixels of its pictures are alike"),
+    "a batch too large": (None, ["--batch-size", "1000"], r"has 160 images, less than a batch of 1000: lower --batch-size"),
+    "no batch": (None, ["--batch-size", "0"], r"--batch-size must be > 0, got 0"),
+    "no epochs": (None, ["--epochs", "-1"], r"--epochs must be > 0, got -1"),
+    "no rate": (None, ["--lr", "0"], r"--lr must be > 0, got 0"),
+    "not a rate": (None, ["--lr", "nan"], r"--lr must be > 0, got nan"),
+    "all dropped": (None, ["--dropout", "1"], r"--dropout must be >= 0 and < 1, got 1"),
+    "no threads": (None, ["--workers", "0"], r"--workers must be > 0, got 0"),
+    "less than no patience": (None, ["--patience", "-1"], r"--patience must be >= 0, got -1"),
+    "a seed too large": (None, ["--seed", "9" * 20], r"--seed must be >= 0 and < 2\^32, got 9"),
+    "a seed below zero": (None, ["--seed", "-1"], r"--seed must be >= 0 and < 2\^32, got -1"),
+    "a crop that does not fit": (None, ["--resize", "30"], r"--crop at most --resize, got --crop 32 and --resize 30"),
+    "no crop": (None, ["--crop", "0"], r"must be 1 to 4096 .*, got --crop 0 and --resize 0"),
+    "a square too large": (None, ["--resize", "100000"], r"must be 1 to 4096"),
+    "pictures all black": (black, [], r"all pixels of its images are alike"),
     "too many classes": (lambda d: [(d / "train" / f"{n}").mkdir() for n in range(99)], [], r"no picture in 0, 1, 10, 11, 12 and 94 more: add"),
     "a crop for another net": (None, ["--crop", "64"], r"takes images of 32×32 pixels"),
     "a net without columns": (None, ["--variant", "single-column", "--two-gpu"], r"has not two columns"),
@@ -163,7 +184,45 @@ OUT = {  # what is done to the folder of a finished run, the options, and what i
     "a run without --resume": (lambda out: None, [], r"is not empty \(checkpoint.pt\): go on there with --resume, or name another folder"),
     "a file": (lambda out: (shutil.rmtree(out), out.write_text("")), [], r"is a file: name a folder"),
     "somebody else's": (lambda out: [(out / name).unlink() for name in ("checkpoint.pt", "previous.pt")], ["--resume"], r"holds no checkpoint"),
-    "another rate": (lambda out: None, ["--resume", "--lr", "0.1"], r"was begun with --lr 0.01, not 0.1: leave --lr out"),
-    "another batch": (lambda out: None, ["--resume", "--batch-size", "8"], r"was begun with --batch-size 16, not 8"),
-    "another seed": (lambda out: None, ["--resume", "--seed", "8"], r"was begun with --seed 0, not 8"),
+    "another rate": (lambda out: None, ["--resume", "--lr", "0.1"], r"was begun with --lr 0.01, got 0.1: leave --lr out"),
+    "another batch": (lambda out: None, ["--resume", "--batch-size", "8"], r"was begun with --batch-size 16, got 8"),
+    "another seed": (lambda out: None, ["--resume", "--seed", "8"], r"was begun with --seed 0, got 8"),
 }
+
+# Runs of the training command
+
+SMALL_RUN = ["--variant", "small", "--batch-size", "16", "--device", "cpu", "--workers", "1"]
+# Of a line of the log; the speed is the machine's
+REPRODUCIBLE = ("epoch", "lr", "loss", "top1", "top5", "skipped")
+
+
+def run_train(data, out, *options):
+    """The command, in this process."""
+    train.main(["--data", str(data), "--out", str(out), *SMALL_RUN, *options])
+
+
+def read_log(out):
+    """The lines of ``log.jsonl``, less what differs from machine to machine."""
+    lines = (out / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    entries = [json.loads(line) for line in lines]
+    return [{name: entry[name] for name in REPRODUCIBLE} for entry in entries]
+
+
+def exit_message(call):
+    """The one sentence that a command ends with, and its exit status."""
+    with pytest.raises(SystemExit) as end:
+        call()
+    code = end.value.code
+    return (code, 1) if isinstance(code, str) else ("", code)
+
+
+def torchrun(processes, *command):
+    """A command in several processes, by torchrun as this Python has it."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    return subprocess.Popen(
+        [*launcher, "--nproc-per-node", str(processes), *map(str, command)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
