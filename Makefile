@@ -1,5 +1,6 @@
 # make book      the pages, from the outputs stored in the notebooks; no PyTorch needed
 # make test      everything that is checked, in an environment that has PyTorch
+# make lint      the style of all code, notebooks included; `make format` mends what can be mended
 # make execute   run the notebooks and store what they show
 # make bench     how fast, beside a named peer in the same run
 # make lab       JupyterLab on the book
@@ -11,7 +12,7 @@ NOTEBOOKS := $(wildcard book/*.ipynb)
 PAGES := _config.yml _toc.yml $(NOTEBOOKS) $(wildcard book/*.md book/*.bib book/_ext/*.py book/_static/* book/_templates/*)
 FIRST_PAGE := _build/html/index.html
 
-.PHONY: book test execute bench lab clean
+.PHONY: book test lint format execute bench lab clean
 
 book: $(FIRST_PAGE)
 	@echo "The book: file://$(CURDIR)/$(FIRST_PAGE)"
@@ -27,11 +28,19 @@ $(FIRST_PAGE): $(VENV)/book.stamp $(PAGES)
 test: $(VENV)/full.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval -n 2 --dist loadfile
 
+lint: $(VENV)/full.stamp
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+
+format: $(VENV)/full.stamp
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format --quiet .
+
 execute: $(VENV)/full.stamp
 	$(BIN)/python book/execute.py $(NOTEBOOKS)
 
 bench: $(VENV)/full.stamp
-	$(BIN)/python tests/bench.py
+	$(BIN)/python benchmarks/bench.py
 
 lab: $(VENV)/full.stamp
 	$(BIN)/python -m jupyter lab --notebook-dir=book
