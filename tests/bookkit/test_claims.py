@@ -1,27 +1,38 @@
 import json
 import re
-from pathlib import Path
 
 import nbformat
 import pytest
-from helpers import ROOT
 
-from alexnet.bookkit.claims import record
+from alexnet.bookkit import claims as claims_module
+from alexnet.bookkit.claims import (
+    VERDICTS,
+    claim,
+    claim_from_runs,
+    claims,
+    claims_table,
+    record,
+)
 from alexnet.bookkit.findings import FINDINGS, finding
-from alexnet.bookkit.claims import VERDICTS, claim, claims
+from alexnet.bookkit.paths import BOOK
 
-BOOK = ROOT / "book"
-CALL = re.compile(r'\bclaim\("(P\d+)"(,?)')
+CALL = re.compile(r'\bclaim(_from_runs)?\("(P\d+)"(,?)')
 
 
 def calls(page):
-    """The claims that the cells of a page ask for, whether they bring a figure, and what the page stores of them."""
+    """The claims that the cells of a page ask for.
+
+    Returns:
+        By name whether the cell brings a figure, and what the page stores of it.
+    """
     found = {}
     for cell in nbformat.read(BOOK / f"{page}.ipynb", 4).cells:
-        if cell.cell_type == "code":
-            for name, comma in CALL.findall(cell.source):
-                assert name not in found, f"{page} asks for {name} twice"
-                found[name] = bool(comma), json.dumps(cell.outputs, ensure_ascii=False)
+        if cell.cell_type != "code":
+            continue
+        for from_runs, name, comma in CALL.findall(cell.source):
+            assert name not in found, f"{page} asks for {name} twice"
+            is_computed = bool(from_runs or comma)
+            found[name] = is_computed, json.dumps(cell.outputs, ensure_ascii=False)
     return found
 
 
@@ -40,28 +51,64 @@ def test_every_claim_has_a_row():
 def test_a_row_comes_from_the_one_cell_that_it_leads_to(name):
     row = claims()[name]
     assert [page for page, found in PAGES.items() if name in found] == [row.page]
-    computed, stored = PAGES[row.page][name]
-    assert computed == (row.ours is not None)
-    assert f'id=\\"claim-{name}\\"' in stored and row.verdict in stored and (row.ours or "–") in stored
+    is_computed, stored = PAGES[row.page][name]
+    assert is_computed == (row.ours is not None)
+    assert f'id=\\"claim-{name}\\"' in stored
+    assert row.verdict in stored and (row.ours or "–") in stored
 
 
 @pytest.mark.parametrize("name", FINDINGS)
 def test_a_row_of_a_recorded_run_is_what_the_run_says(name):
-    assert (claims()[name].ours, claims()[name].verdict) == (finding(name).ours, finding(name).verdict)
+    assert (claims()[name].ours, claims()[name].verdict) == (
+        finding(name).ours,
+        finding(name).verdict,
+    )
+    assert claim_from_runs(name) == claims()[name]
 
 
 def test_a_cell_that_finds_something_else_fails():
     assert claim("P13", "2178 times").verdict == "does not hold"
-    for wrong in [("P13", "2048 times"), ("P13",), ("P13", "2178 times", "holds"), ("P6", "1.7 points")]:
-        with pytest.raises(ValueError, match=f"of {wrong[0]} is .* in record.json: mend the one that is wrong"):
+    for wrong in [
+        ("P13", "2048 times"),
+        ("P13",),
+        ("P13", "2178 times", "holds"),
+        ("P6", "1.7 points"),
+    ]:
+        message = f"of {wrong[0]} must be .* as in record.json, got .*: correct the one"
+        with pytest.raises(ValueError, match=message):
             claim(*wrong)
 
 
+def test_runs_that_say_something_else_fail(monkeypatch):
+    other = FINDINGS["P9"]()
+    monkeypatch.setitem(FINDINGS, "P10", lambda: other)
+    with pytest.raises(ValueError, match="the figure of P10 must be"):
+        claim_from_runs("P10")
+
+
+def test_a_claim_is_shown_as_text_and_as_a_card():
+    row = claims()["P9"]
+    assert repr(row).startswith("P9: ") and repr(row).endswith(f"{row.verdict} ({row.why})")
+    card = row._repr_html_()
+    assert 'id="claim-P9"' in card and "here (plus for it, minus against)" in card
+    assert "Figure 2: " in claims()["P3"]._repr_html_()
+    assert "section 3.1, Figure 1: " in claims()["P5"]._repr_html_()
+
+
+def test_outside_a_checkout_one_sentence_says_where_the_record_is(monkeypatch, tmp_path):
+    monkeypatch.setattr(claims_module, "RECORD", tmp_path / "book" / "record.json")
+    message = "record.json must exist, but .* in the book folder of the repository .*pip install -e"
+    for read in (record, claims, claims_table):
+        with pytest.raises(FileNotFoundError, match=message):
+            read()
+
+
 def test_rows_of_the_logs():
-    rows = record.record()["logs"] + record.record()["repeats"]
+    repeats = record()["repeats"]
+    rows = record()["logs"] + repeats
     assert len({(row["run"], row.get("set"), row.get("views")) for row in rows}) == len(rows)
     assert all(15 < row["top5"] < row["top1"] - 15 < 30 for row in rows)
-    assert "145" not in {row["run"] for row in record.record()["repeats"]}  # its figure stands among the logs
+    assert "145" not in {row["run"] for row in repeats}  # its figure stands among the logs
 
 
 @pytest.mark.parametrize(
@@ -73,20 +120,23 @@ def test_rows_of_the_logs():
     ],
 )
 def test_what_a_claim_says_of_the_logs_is_what_they_say(name, worse, better):
-    rows = {(row["run"], row["set"], row["views"]): row for row in record.record()["logs"]}
-    top1, top5 = (rows[worse][error] - rows[better][error] for error in ("top1", "top5"))
+    rows = {(row["run"], row["set"], row["views"]): row for row in record()["logs"]}
+    top1 = rows[worse]["top1"] - rows[better]["top1"]
+    top5 = rows[worse]["top5"] - rows[better]["top5"]
     assert claims()[name].logs.removesuffix(", on ImageNet") == f"{top1:.2f} and {top5:.2f}"
 
 
 def test_no_other_claim_has_a_figure_of_the_logs():
-    assert [row.name for row in claims().values() if row.logs not in ("", "–")] == ["P9", "P10", "P14"]
+    found = [row.name for row in claims().values() if row.logs not in ("", "–")]
+    assert found == ["P9", "P10", "P14"]
 
 
 def test_all_verdicts_stand_in_the_introduction():
-    explained = re.findall(r"^\| ([a-z ]+) \|", (BOOK / "intro.md").read_text(), re.M)
+    intro = (BOOK / "intro.md").read_text(encoding="utf-8")
+    explained = re.findall(r"^\| ([a-z ]+) \|", intro, re.M)
     assert explained[1:] == list(VERDICTS)
 
 
-def test_the_overview_links_to_every_cell():
-    links = re.findall(r'href="(\w+)\.html#claim-(P\d+)"', record.overview())
+def test_the_table_of_claims_links_to_every_cell():
+    links = re.findall(r'href="(\w+)\.html#claim-(P\d+)"', claims_table())
     assert links == [(row.page, row.name) for row in claims().values()]
