@@ -1,5 +1,4 @@
-""""""
-
+"""Run one of the experiments behind the chapters, and record what it finds."""
 
 import argparse
 import sys
@@ -9,59 +8,136 @@ from pathlib import Path
 
 import torch
 
-from alexnet.datasets import CIFAR10_ROOT, cifar10, photo_exemplars, photo_patches
+from alexnet.datasets import CIFAR10_ROOT, InMemoryDataset, cifar10, photo_exemplars, photo_patches
 from alexnet.distributed import resolve_device
 from alexnet.experiments.config import ExperimentConfig
 from alexnet.experiments.recipes import EXPERIMENTS
 from alexnet.experiments.runner import RUNS, Runner
 
 
-
-def _ensure_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()  # a run of an hour later it is too late to find out
-    except OSError as problem:
-        raise OSError(f"{folder} is no folder to write to, nor can it be made one ({problem.strerror}): name another one with --out") from problem
-
-
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m alexnet.experiments", description=__doc__.splitlines()[0])
-    parser.add_argument("name", choices=EXPERIMENTS, help="which experiment")
-    parser.add_argument("--data", type=Path, default=CIFAR10_ROOT, help="folder with CIFAR-10, or to download it to (%(default)s)")
-    parser.add_argument("--out", type=Path, help="folder for NAME.json (book/runs; with --quick, a new temporary one)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to train: cpu, cuda or cuda:N (%(default)s)")
-    parser.add_argument("--seeds", type=int, help="seeds a setting (3, of specialisation 10; with --quick, 2)")
-    parser.add_argument("--epochs", type=int, help="epochs a run at most")
-    parser.add_argument("--quick", action="store_true", help="a run of seconds, on patches of photographs instead of --data: does it work?")
-    options = parser.parse_args(arguments)
-    for name in ("seeds", "epochs"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            parser.error(f"--{name} is 1 or more, not {getattr(options, name)}")
-    seeds, epochs = options.seeds or (2 if options.quick else 10 if options.name == "specialisation" else 3), options.epochs or (1 if options.quick else None)
+    """Parse the command line, run the experiment, and print the path of its record.
+
+    Raises:
+        SystemExit: with one sentence that says what is wrong, or where what is finished is kept.
+    """
+    parser = _make_parser()
+    args = parser.parse_args(arguments)
+    for option in ("seeds", "epochs"):
+        value = getattr(args, option)
+        if value is not None and value < 1:
+            parser.error(f"--{option} must be > 0, got {value}")
     try:
-        resolve_device(options.device)
-        out = options.out or (Path(tempfile.mkdtemp(prefix="alexnet-")) if options.quick else RUNS)
-        _ensure_writable(out)
-        if options.name == "kernels":
-            pictures = photo_exemplars(768 if options.quick else 9_216)
-        else:
-            pictures = photo_patches(128) if options.quick else cifar10(options.data)
-        if not options.quick and len(pictures.train_images) < 10 * ExperimentConfig().batch_size:
-            raise ValueError(f"{options.data} has {len(pictures.train_images)} training images, too few for an experiment: it takes CIFAR-10's 50,000")
-        lab = Runner(options.name, pictures, out, options.device, seeds, epochs, options.quick)
-    except (OSError, ValueError) as problem:
-        sys.exit(str(problem))
+        runner = _make_runner(args)
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("stopped before the first run")
+
     try:
-        EXPERIMENTS[options.name](lab)
-    except (KeyboardInterrupt, FloatingPointError, OSError, ValueError) as problem:
-        kept = f"what is finished is in {lab.path}" if lab.path.exists() else "nothing was finished"
-        stopped = isinstance(problem, KeyboardInterrupt)
-        sys.exit(f"stopped: {kept}; the same command with --out {out} goes on" if stopped else f"{problem}; {kept}")
-    with suppress(BrokenPipeError):
-        print(lab.path)
+        EXPERIMENTS[args.name](runner)
+    except KeyboardInterrupt:
+        resume = f"the same command with --out {runner.path.parent} goes on"
+        sys.exit(f"stopped: {_what_is_kept(runner)}; {resume}")
+    except (FloatingPointError, OSError, ValueError) as error:
+        sys.exit(f"{error}; {_what_is_kept(runner)}")
+    with suppress(BrokenPipeError):  # the reader of the pipe may have exited
+        print(runner.path)
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m alexnet.experiments", description=__doc__)
+    parser.add_argument("name", choices=EXPERIMENTS, help="which experiment")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=CIFAR10_ROOT,
+        help="folder with CIFAR-10, or to download it to (%(default)s)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="folder for NAME.json (book/runs; with --quick, a new temporary one)",
+    )
+    parser.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="where to train: cpu, cuda or cuda:N (%(default)s)",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        help="seeds a configuration (3, of specialisation 10; with --quick, 2)",
+    )
+    parser.add_argument("--epochs", type=int, help="epochs a run at most")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="try it in seconds: runs of an epoch, on patches of photographs instead of --data",
+    )
+    return parser
+
+
+def _make_runner(args: argparse.Namespace) -> Runner:
+    """Check all that may be wrong with the options before anything is trained."""
+    resolve_device(args.device)
+    folder = _output_folder(args)
+    _ensure_writable(folder)
+    dataset = _load_dataset(args)
+    num_seeds = args.seeds
+    if num_seeds is None and args.quick:
+        num_seeds = 2
+    elif num_seeds is None:
+        num_seeds = 10 if args.name == "specialisation" else 3
+    max_epochs = args.epochs
+    if max_epochs is None and args.quick:
+        max_epochs = 1
+    runner = Runner(args.name, dataset, folder, args.device, num_seeds, max_epochs, args.quick)
+    runner.load_recorded()
+    return runner
+
+
+def _output_folder(args: argparse.Namespace) -> Path:
+    if args.out is not None:
+        return args.out
+    if args.quick:
+        return Path(tempfile.mkdtemp(prefix="alexnet-"))
+    if not RUNS.is_dir():
+        raise ValueError(f"--out must be given outside a checkout, where {RUNS} does not exist")
+    return RUNS
+
+
+def _ensure_writable(folder: Path) -> None:
+    # After a run of an hour it is too late to find out
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(
+            f"--out must be a folder to write to, got {folder} ({error.strerror}): name another one"
+        ) from error
+
+
+def _load_dataset(args: argparse.Namespace) -> InMemoryDataset:
+    if args.name == "kernels":
+        return photo_exemplars(768 if args.quick else 9_216)
+    if args.quick:
+        return photo_patches(128)
+    dataset = cifar10(args.data)
+    num_images = len(dataset.train_images)
+    least = 10 * ExperimentConfig().batch_size
+    if num_images < least:
+        raise ValueError(
+            f"--data must hold at least {least:,} training images, got {num_images} "
+            f"in {args.data}: an experiment takes CIFAR-10's 50,000"
+        )
+    return dataset
+
+
+def _what_is_kept(runner: Runner) -> str:
+    if runner.path.exists():
+        return f"what is finished is in {runner.path}"
+    return "nothing was finished"
 
 
 if __name__ == "__main__":

@@ -25,6 +25,14 @@ Modification = Literal[
 ]
 Schedule = Literal["constant", "linear"]
 
+# The initializations that each net was written for
+INITS_OF_NET: dict[Net, tuple[Init, ...]] = {
+    "four-layer": ("torch", "he", "original", "original, biases 1"),
+    "half-small": ("he",),
+    "two-column": ("he", "faint"),
+    "first-layer": ("fainter",),
+}
+
 # Numbers and the least value each may have; a dropout of 1 would drop everything
 _AT_LEAST = {
     "train_images": 1,
@@ -89,12 +97,24 @@ class ExperimentConfig:
             raise ValueError(f"crop must be >= 1 or None, got {self.crop}")
         if len(self.pool) != 2 or min(self.pool) < 1:
             raise ValueError(f"pool must be a window and a stride >= 1, got {self.pool}")
+        _check_choice(f"init of net={self.net!r}", self.init, INITS_OF_NET[self.net])
         if self.augment != "none" and self.crop is None:
             raise ValueError(f"augment={self.augment!r} needs a crop, got crop=None: set crop=24")
         if self.modification != "none" and self.net != "two-column":
             raise ValueError(
                 f'modification={self.modification!r} needs net="two-column", got net={self.net!r}'
             )
+
+
+def describe(config: ExperimentConfig) -> str:
+    """The fields in which a configuration differs from the default one, such as "lr 0.03"."""
+    default = ExperimentConfig()
+    parts = []
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if value != getattr(default, field.name):
+            parts.append(f"{field.name} {value}")
+    return ", ".join(parts)
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

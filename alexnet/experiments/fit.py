@@ -1,5 +1,4 @@
-"""One training run: the images made ready, the steps, and what is measured on the way."""
-
+"""One training run: preprocessing, the training loop, and what is measured on the way."""
 
 import math
 import time
@@ -8,224 +7,407 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.transforms.v2.functional import center_crop
-from tqdm import tqdm
+from torch.optim.lr_scheduler import LambdaLR
+from torchvision.transforms.v2 import functional as TF
+from tqdm import trange
 
 from alexnet.augment import PCAColor, TrainAugment, ten_crop
 from alexnet.datasets import InMemoryDataset
-from alexnet.experiments.config import ExperimentConfig
+from alexnet.experiments.config import ExperimentConfig, describe
 from alexnet.experiments.nets import build_net
 from alexnet.lrn import LocalResponseNorm
 
+# Images to images: an augmentation, or the preprocessing of the test images
+Transform = Callable[[Tensor], Tensor]
 
 
-def preprocess(pictures: InMemoryDataset, pixels: str = "standardized", crop: int | None = None, device: str | torch.device = "cpu") -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """All images on the device: train, labels, test, labels; in float32, the mean training image subtracted, or as bytes.
+# Before training
 
-    The standard deviation is that of the first 10,000 training images. CIFAR-10 is sorted by class here, so those are two
-    classes of ten, with a deviation a few per cent above that of all. The recorded runs have it so.
+
+def preprocess(
+    dataset: InMemoryDataset,
+    pixels: str = "standardized",
+    crop: int | None = None,
+    device: str | torch.device = "cpu",
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The whole data set on the device, ready for :func:`fit`.
+
+    Without a crop, the mean training image is subtracted once and for all. With a crop, the
+    images stay as they are: :func:`make_augment` crops and normalizes them batch by batch.
+
+    Args:
+        dataset: images of 0 to 255.
+        pixels: ``"standardized"`` divides by the standard deviation, ``"raw"`` does not.
+        crop: side of the windows that the run will cut, in pixels; None: whole images.
+        device: where the tensors are put.
+
+    Returns:
+        ``(train_images, train_labels, test_images, test_labels)``. Images are float32
+        (N, 3, H, W) in channels_last memory format, or uint8 with a crop; labels int64 (N,).
     """
+    train_labels = dataset.train_labels.to(device)
+    test_labels = dataset.test_labels.to(device)
     if crop is not None:
-        return tuple(t.to(device) for t in (pictures.train_images, pictures.train_labels, pictures.test_images, pictures.test_labels))
-    mean = pictures.train_images.float().mean(0)
-    std = (pictures.train_images[:10_000].float() - mean).std() if pixels == "standardized" else 1.0  # 2.5 GB less than that of all
+        train_images = dataset.train_images.to(device)
+        test_images = dataset.test_images.to(device)
+        return train_images, train_labels, test_images, test_labels
 
-    def normalized(images: Tensor) -> Tensor:
-        return images.to(device).float().sub_(mean.to(device)).div_(std).contiguous(memory_format=torch.channels_last)
+    mean = dataset.train_images.float().mean(0)  # (3, H, W)
+    std: Tensor | float = 1.0
+    if pixels == "standardized":
+        # Of the first 10,000 images, which takes 2.5 GB less than of all. CIFAR-10 is sorted by
+        # class here, so they are two of its ten classes, and the deviation is a few per cent
+        # above that of all images. The recorded runs were made so.
+        std = (dataset.train_images[:10_000].float() - mean).std()
 
-    return normalized(pictures.train_images), pictures.train_labels.to(device), normalized(pictures.test_images), pictures.test_labels.to(device)
+    def normalize(images: Tensor) -> Tensor:
+        normalized = images.to(device).float().sub_(mean.to(device)).div_(std)
+        return normalized.contiguous(memory_format=torch.channels_last)
+
+    train_images = normalize(dataset.train_images)
+    test_images = normalize(dataset.test_images)
+    return train_images, train_labels, test_images, test_labels
 
 
-def make_augment(kind: str, images: Tensor, size: int = 24, share: int = 1, raw: bool = False) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
-    """What is done to a batch of bytes in training, and in the test: windows of ``size`` pixels, standardised.
+def make_augment(
+    kind: str,
+    images: Tensor,
+    crop: int = 24,
+    images_per_crop: int = 1,
+    pixels: str = "standardized",
+) -> tuple[Transform, Transform]:
+    """The augmentation of the training images, and the center crop for the test images.
 
-    "none" and the test take the middle; "flip" mirrors every other one; "crop" takes a random window as well; "color"
-    adds PCA colour by the paper's rule. In the source of 2012, too, CIFAR-10 is cut to 24×24. So many images in a row
-    ``share`` a random window and its flip. ``raw`` windows are from 0 to 255, minus the mean colour.
+    Both normalize. The code of 2012, too, crops CIFAR-10 to 24×24.
+
+    Args:
+        kind: ``"none"``: the center crop; ``"flip"``: mirrored with probability 1/2; ``"crop"``:
+            a random window as well; ``"color"``: also PCA color by the paper's rule.
+        images: the training images, uint8 (N, 3, H, W), for the mean, the standard deviation and
+            the principal components of their colors.
+        crop: height and width of a window in pixels.
+        images_per_crop: so many consecutive images share a random window and its flip.
+        pixels: ``"standardized"``: minus the mean color, over the standard deviation of each
+            channel; ``"raw"``: 0 to 255, minus the mean color.
+
+    Returns:
+        ``(augment, center)``, functions of uint8 images (N, 3, H, W) that return float32
+        (N, 3, crop, crop).
     """
-    pixels = images[:: max(1, len(images) // 10_000)].float() / 255
-    mean = pixels.mean((0, 2, 3))
-    std = torch.full_like(mean, 1 / 255) if raw else pixels.std((0, 2, 3))
+    sample = images[:: max(1, len(images) // 10_000)].float() / 255
+    mean = sample.mean((0, 2, 3))  # (3,)
+    std = torch.full_like(mean, 1 / 255) if pixels == "raw" else sample.std((0, 2, 3))
 
-    def middle(batch: Tensor) -> Tensor:
-        return ((center_crop(batch, [size, size]) / 255 - mean[:, None, None]) / std[:, None, None]).contiguous(memory_format=torch.channels_last)
+    def center(batch: Tensor) -> Tensor:
+        windows = TF.center_crop(batch, [crop, crop]) / 255
+        windows = (windows - mean[:, None, None]) / std[:, None, None]
+        return windows.contiguous(memory_format=torch.channels_last)
 
     def flip(batch: Tensor) -> Tensor:
-        x, mirrored = middle(batch), torch.rand(len(batch), 1, 1, 1, device=batch.device) < 0.5
-        return torch.where(mirrored, x.flip(-1), x)
+        windows = center(batch)
+        mirrored = torch.rand(len(batch), 1, 1, 1, device=batch.device) < 0.5
+        return torch.where(mirrored, windows.flip(-1), windows)
 
-    if kind in ("none", "flip"):
-        return middle if kind == "none" else flip, middle
+    if kind == "none":
+        return center, center
+    if kind == "flip":
+        return flip, center
+
     pca = PCAColor.fit(images).to(images.device) if kind == "color" else None
-    augment = TrainAugment(size, mean, std, pca)
+    train_augment = TrainAugment(crop, mean, std, pca)
 
-    def random(batch: Tensor) -> Tensor:
-        window = [part.repeat_interleave(share)[: len(batch)] for part in augment.crop.make_params(batch[::share])]
-        return augment.transform(batch, window, pca.sample(len(batch), batch.device) if pca else None)
+    def crop_and_color(batch: Tensor) -> Tensor:
+        params = train_augment.crop.make_params(batch[::images_per_crop])
+        window = [param.repeat_interleave(images_per_crop)[: len(batch)] for param in params]
+        color = pca.sample(len(batch), batch.device) if pca else None
+        return train_augment.transform(batch, window, color)
 
-    return random, middle
+    return crop_and_color, center
 
 
-def compute_precision(device: torch.device) -> str:
-    """What convolutions are computed in: bfloat16, or float32 on a CPU without AVX-512, on which PyTorch's convolution of
-    bfloat16 takes ten times as long."""
-    return "bfloat16" if device.type != "cpu" or "AVX512" in torch.backends.cpu.get_cpu_capability() else "float32"
+def make_optimizer(net: nn.Module, config: ExperimentConfig) -> torch.optim.SGD:
+    """SGD with three parameter groups: the weights, the last layer's weights, the biases.
+
+    The biases, and with them the parameters of batch normalization, have no weight decay.
+    """
+    weights = [p for p in net.parameters() if p.ndim > 1]
+    biases = [p for p in net.parameters() if p.ndim <= 1]
+    last_decay = config.weight_decay * config.last_decay_factor
+    bias_lr = config.lr * config.bias_lr_factor
+    groups = [
+        {"params": weights[:-1], "lr": config.lr, "weight_decay": config.weight_decay},
+        {"params": weights[-1:], "lr": config.lr, "weight_decay": last_decay},
+        {"params": biases, "lr": bias_lr},
+    ]
+    return torch.optim.SGD(groups, momentum=config.momentum)
+
+
+def make_scheduler(
+    optimizer: torch.optim.Optimizer, config: ExperimentConfig, steps_per_epoch: int
+) -> LambdaLR:
+    """The learning rate by the step: constant, or a straight line to zero."""
+    num_steps = steps_per_epoch * config.epochs
+
+    def factor(step: int) -> float:
+        return 1 - step / num_steps if config.schedule == "linear" else 1.0
+
+    return LambdaLR(optimizer, factor)
+
+
+# Training
+
+
+def autocast_dtype(device: torch.device) -> str:
+    """What convolutions are computed in: ``"bfloat16"`` or ``"float32"``.
+
+    float32 on a CPU without AVX-512, where PyTorch's bfloat16 convolution takes ten times as
+    long.
+    """
+    if device.type != "cpu" or "AVX512" in torch.backends.cpu.get_cpu_capability():
+        return "bfloat16"
+    return "float32"
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """Convolutions in bfloat16, the weights in float32: about twice as fast, where :func:`precision` has it."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=compute_precision(device) == "bfloat16")
+    """Convolutions in bfloat16 where that is faster, about twice; weights stay in float32."""
+    enabled = autocast_dtype(device) == "bfloat16"
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
 def train_one_epoch(
-    model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, batch: int, augment: Callable[[Tensor], Tensor] = lambda x: x
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    batch_size: int,
+    augment: Transform | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """One pass over the images in a new order; a last batch that is not full is left out.
+    """Train on all images once, in a new random order. An incomplete last batch is dropped.
+
+    Args:
+        net: in training mode.
+        optimizer: of the net's parameters.
+        images: (N, 3, H, W), on the net's device.
+        labels: int64 (N,).
+        batch_size: images a step.
+        augment: applied to each batch of images.
 
     Yields:
-        For each step its loss, and the share of its batch that was classified wrongly, still on the device.
+        After each step, the loss of its batch and the fraction of it that was misclassified:
+        two scalar tensors, still on the device, so that no step waits for the one before.
     """
     order = torch.randperm(len(images), device=images.device)
-    for chosen in order[: len(images) // batch * batch].split(batch):
-        x = augment(images[chosen])
+    num_used = len(images) // batch_size * batch_size
+    for indices in order[:num_used].split(batch_size):
+        batch = images[indices]
+        if augment is not None:
+            batch = augment(batch)
         with autocast(images.device):
-            logits = model(x)
-        loss = F.cross_entropy(logits.float(), labels[chosen])
+            logits = net(batch)  # (batch_size, classes)
+        loss = F.cross_entropy(logits.float(), labels[indices])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        yield loss.detach(), (logits.detach().argmax(1) != labels[chosen]).float().mean()
+        wrong = logits.detach().argmax(1) != labels[indices]
+        yield loss.detach(), wrong.float().mean()
 
 
-@torch.no_grad()
-def error_rate(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Share of the images that the net, in evaluation mode, classifies wrongly."""
-    model.eval()
-    with autocast(images.device):
-        wrong = sum((model(x).argmax(1) != y).sum() for x, y in zip(images.split(1000), labels.split(1000)))
-    model.train()
-    return wrong.item() / len(images)
+def fit(
+    config: ExperimentConfig, data: tuple[Tensor, Tensor, Tensor, Tensor], num_classes: int
+) -> tuple[nn.Module, dict]:
+    """Train one net as a configuration says.
 
-
-def make_optimizer(model: nn.Module, setting: ExperimentConfig) -> torch.optim.SGD:
-    """PyTorch's rule with the setting's rates and decays: those of the weights, of the last layer's weights, of the biases."""
-    weights = [p for p in model.parameters() if p.ndim > 1]
-    biases = [p for p in model.parameters() if p.ndim <= 1]  # and what batch normalisation has
-    groups = [{"params": weights[:-1], "weight_decay": setting.weight_decay, "lr": setting.lr}]
-    groups += [{"params": weights[-1:], "weight_decay": setting.weight_decay * setting.last_decay_factor, "lr": setting.lr}]
-    groups += [{"params": biases, "lr": setting.lr * setting.bias_lr_factor}]
-    return torch.optim.SGD(groups, momentum=setting.momentum)
-
-
-def lrn_divisors(model: nn.Module, images: Tensor) -> list[list[float | None]]:
-    """What each local response normalisation of the net divides by: quantiles of 5, 50 and 95 % over all activations but zeros.
-
-    They are None where all are zero.
-    """
-    quantiles = torch.tensor([0.05, 0.5, 0.95], device=images.device)
-    return _measure_each(LocalResponseNorm, model, images, lambda x, y: [_round(value) for value in (x / y).nanquantile(quantiles).tolist()])
-
-
-def saturation(model: nn.Module, images: Tensor) -> list[float]:
-    """Share of the outputs of each tanh of the net whose slope is below a tenth."""
-    return _measure_each(nn.Tanh, model, images, lambda x, y: _round((1 - y**2 < 0.1).float().mean().item()))
-
-
-@torch.no_grad()
-def _measure_each(kind: type, model: nn.Module, images: Tensor, look: Callable[[Tensor, Tensor], object]) -> list:
-    """What ``look(input, output)`` finds at each layer of a kind, in evaluation mode, from the first to the last."""
-    found = []
-    hooks = [
-        module.register_forward_hook(lambda module, inputs, output: found.append(look(inputs[0], output)))
-        for module in model.modules()
-        if isinstance(module, kind)
-    ]
-    if hooks:
-        model.eval()(images)
-        model.train()
-    for hook in hooks:
-        hook.remove()
-    return found
-
-
-def fit(setting: ExperimentConfig, data: tuple[Tensor, Tensor, Tensor, Tensor], classes: int, bar: tqdm) -> tuple[nn.Module, dict]:
-    """Train one net.
+    A loss that is not finite ends the run. So does a training error below the target, and a
+    fourth epoch whose loss is not 2 % below that of the first.
 
     Args:
-        data: what :func:`prepare` gives.
-        bar: a progress bar, moved on at every epoch.
+        config: the net, the training and the seed.
+        data: what :func:`preprocess` returns for ``config.pixels`` and ``config.crop``.
+        num_classes: number of logits.
 
     Returns:
-        The net, and its curve. ``loss`` and ``train_error``: a row an epoch, four figures a row, each the mean over a quarter of the epoch while
-        training; ``test_error``: a figure an epoch, or fewer where the test images are more than the training
-        images, the last one always; where the rate fell to zero, ``final_train_error``: of all training
-        images afterwards, in evaluation mode; of the four-layer net on bytes, ``ten_crop_error``, of the test images with ten views, and
-        ``augment_share``, of the time; where there is such a layer, what :func:`divisors` and :func:`saturated` find in a hundred test
-        images, after each epoch. Errors are shares, 0 to 1. A loss that is not finite ends the run, with None, and a fourth epoch
-        whose loss is not 2 % below that of the first ends it too.
+        The net and its curve, a dict of lists. Errors are fractions, 0 to 1; None stands for a
+        value that is not finite.
+
+        - ``loss``, ``train_error``: for each epoch four numbers, each the mean over a quarter of
+          its steps while training.
+        - ``test_error``: a number an epoch, or fewer where there are more test images than
+          training images; always after the last epoch.
+        - ``divisors``, ``saturated``: after each epoch, see :func:`lrn_divisors` and
+          :func:`saturation`, in a hundred test images; only with such layers.
+        - ``final_train_error``: of all training images in evaluation mode, once the learning
+          rate has fallen to zero.
+        - ``ten_crop_error``, ``augment_share``: of the four-layer net on standardized crops, see
+          :func:`ten_crop_error_rate` and :func:`augment_time_fraction`.
+
+    Raises:
+        ValueError: if there are fewer training images than a batch.
     """
-    images, labels, test_images, test_labels = data
-    augment, plain = (lambda x: x), (lambda x: x)
-    if setting.crop is not None:
-        augment, plain = make_augment(setting.augment, images, setting.crop, setting.images_per_crop, raw=setting.pixels == "raw")
-        test_bytes, test_images = test_images, plain(test_images)
-    model = build_net(setting, classes, test_images.shape[-1]).to(images.device)
-    optimizer = make_optimizer(model, setting)
-    steps = len(images) // setting.batch_size
-    falling = setting.schedule == "linear"
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / (steps * setting.epochs) if falling else 1.0)
+    train_images, train_labels, test_images, test_labels = data
+    steps_per_epoch = len(train_images) // config.batch_size
+    if steps_per_epoch == 0:
+        raise ValueError(
+            f"batch_size must be at most the {len(train_images)} training images, "
+            f"got {config.batch_size}"
+        )
+    augment, center = _transforms(config, train_images)
+    test_inputs = center(test_images)  # what the net takes
+    probes = test_inputs[:: max(1, len(test_inputs) // 100)]  # of all classes: sorted by class
+    net = build_net(config, num_classes, test_inputs.shape[-1]).to(train_images.device)
+    optimizer = make_optimizer(net, config)
+    scheduler = make_scheduler(optimizer, config, steps_per_epoch)
+
+    # Where testing takes longer than an epoch, it does not follow each of them
+    test_every = max(1, len(test_images) // len(train_images))
     curve = {"loss": [], "train_error": [], "test_error": []}
-    some = test_images[:: max(1, len(test_images) // 100)]  # a hundred of all classes, by which they are sorted
-    for n in range(setting.epochs):
-        found = []
-        for result in train_one_epoch(model, optimizer, images, labels, setting.batch_size, augment):
-            found.append(torch.stack(result))
-            schedule.step()
-        quarters = torch.stack([part.mean(0) for part in torch.stack(found).tensor_split(4)]).T.tolist()
-        for name, row in zip(("loss", "train_error"), quarters):
-            curve[name].append([_round(value) for value in row])
-        bar.update()
-        if not math.isfinite(sum(quarters[0])):
+    progress = trange(config.epochs, desc=describe(config), unit="epoch", leave=False, disable=None)
+    for epoch in progress:
+        steps = train_one_epoch(
+            net, optimizer, train_images, train_labels, config.batch_size, augment
+        )
+        losses, errors = _quarter_means(steps, scheduler)
+        curve["loss"].append([_round(loss) for loss in losses])
+        curve["train_error"].append([_round(error) for error in errors])
+        progress.set_postfix_str(f"training error {errors[-1]:.1%}")
+        if not math.isfinite(sum(losses)):
             curve["test_error"].append(None)
             break
-        # It is there, or it has not begun to learn.
-        ends = quarters[1][-1] < setting.target_train_error or (n == 3 and sum(curve["loss"][3]) > 0.98 * sum(curve["loss"][0]))
-        if ends or n + 1 == setting.epochs or (n + 1) % max(1, len(test_images) // len(images)) == 0:
-            curve["test_error"].append(_round(error_rate(model, test_images, test_labels)))
-        for key, look in (("divisors", lrn_divisors), ("saturated", saturation)):
-            if row := look(model, some):
-                curve.setdefault(key, []).append(row)
-        bar.set_postfix_str(f"training error {quarters[1][-1]:.1%}")
-        if ends:
+        last = epoch + 1 == config.epochs or _should_stop(config, curve, errors[-1])
+        if last or (epoch + 1) % test_every == 0:
+            curve["test_error"].append(_round(error_rate(net, test_inputs, test_labels)))
+        _measure_layers(net, probes, curve)
+        if last:
             break
-    if setting.schedule == "linear" and len(curve["loss"]) == setting.epochs and curve["test_error"][-1] is not None:
-        curve["final_train_error"] = _round(error_rate(model, plain(images), labels))
-    if setting.crop is not None and setting.pixels == "standardized" and setting.net == "four-layer":
-        curve["ten_crop_error"] = _round(ten_crop_error_rate(model, test_bytes, test_labels, plain))
-        curve["augment_share"] = _round(augment_time_fraction(model, optimizer, images, labels, setting.batch_size, augment))
-    return model, curve
+
+    if _rate_fell_to_zero(config, curve):
+        error = error_rate(net, center(train_images), train_labels)
+        curve["final_train_error"] = _round(error)
+    if config.crop and config.pixels == "standardized" and config.net == "four-layer":
+        error = ten_crop_error_rate(net, test_images, test_labels, center, config.crop)
+        curve["ten_crop_error"] = _round(error)
+        # The last of all, since its steps train the net further
+        fraction = augment_time_fraction(
+            net, optimizer, train_images, train_labels, config.batch_size, augment
+        )
+        curve["augment_share"] = _round(fraction)
+    return net, curve
+
+
+def _transforms(config: ExperimentConfig, train_images: Tensor) -> tuple[Transform, Transform]:
+    """What is done to a batch in training, and in testing.
+
+    Nothing without a crop: then :func:`preprocess` has done it all.
+    """
+
+    def unchanged(images: Tensor) -> Tensor:
+        return images
+
+    if config.crop is None:
+        return unchanged, unchanged
+    return make_augment(
+        config.augment, train_images, config.crop, config.images_per_crop, config.pixels
+    )
+
+
+def _quarter_means(
+    steps: Iterator[tuple[Tensor, Tensor]], scheduler: LambdaLR
+) -> tuple[list[float], list[float]]:
+    """Run the steps of an epoch; the mean loss and error of each quarter of them."""
+    results = []
+    for loss, error in steps:
+        results.append(torch.stack([loss, error]))
+        scheduler.step()
+    # One transfer from the device an epoch: (steps, 2) -> (2, 4)
+    quarters = torch.stack(results).tensor_split(4)
+    losses, errors = torch.stack([quarter.mean(0) for quarter in quarters]).T.tolist()
+    return losses, errors
+
+
+def _should_stop(config: ExperimentConfig, curve: dict, train_error: float) -> bool:
+    """Stop at the target, or if the loss has not fallen by 2 % by epoch 4."""
+    losses = curve["loss"]
+    stuck = len(losses) == 4 and sum(losses[3]) > 0.98 * sum(losses[0])
+    return train_error < config.target_train_error or stuck
+
+
+def _measure_layers(net: nn.Module, images: Tensor, curve: dict) -> None:
+    """Append to the curve what the normalization and the tanh layers do, if the net has any."""
+    divisors = lrn_divisors(net, images)
+    if divisors:
+        curve.setdefault("divisors", []).append(divisors)
+    saturated = saturation(net, images)
+    if saturated:
+        curve.setdefault("saturated", []).append(saturated)
+
+
+def _rate_fell_to_zero(config: ExperimentConfig, curve: dict) -> bool:
+    """Whether the run had all its epochs, with a finite loss and a falling learning rate."""
+    complete = len(curve["loss"]) == config.epochs and curve["test_error"][-1] is not None
+    return config.schedule == "linear" and complete
+
+
+# Measuring
 
 
 @torch.no_grad()
-def ten_crop_error_rate(model: nn.Module, images: Tensor, labels: Tensor, plain: Callable[[Tensor], Tensor]) -> float:
-    """Share of the images, as bytes, that the mean of the softmax over ten windows of 24 pixels classifies wrongly."""
-    model.eval()
-    wrong = 0
-    for some, true in zip(images.split(500), labels.split(500)):
-        views = plain(ten_crop(some, 24).flatten(0, 1))  # (10 N, 3, 24, 24); the middle of 24 pixels is all of them
+def error_rate(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Fraction of the images that the net, in evaluation mode, misclassifies.
+
+    Args:
+        net: left in training mode.
+        images: (N, ...), what the net takes.
+        labels: int64 (N,).
+    """
+    net.eval()
+    num_wrong = torch.zeros((), dtype=torch.int64, device=images.device)
+    with autocast(images.device):
+        for batch, targets in zip(images.split(1000), labels.split(1000)):
+            num_wrong += (net(batch).argmax(1) != targets).sum()
+    net.train()
+    return num_wrong.item() / len(images)
+
+
+@torch.no_grad()
+def ten_crop_error_rate(
+    net: nn.Module, images: Tensor, labels: Tensor, center: Transform, crop: int = 24
+) -> float:
+    """Fraction of the images that the mean of the softmax over ten crops misclassifies.
+
+    Args:
+        net: left in training mode.
+        images: uint8 (N, 3, H, W).
+        labels: int64 (N,).
+        center: normalizes uint8 images of (crop, crop), as :func:`make_augment` returns it.
+        crop: height and width of the crops in pixels.
+    """
+    net.eval()
+    num_wrong = 0
+    for batch, targets in zip(images.split(500), labels.split(500)):
+        crops = ten_crop(batch, crop).flatten(0, 1)  # (10 N, 3, crop, crop)
         with autocast(images.device):
-            logits = model(views)
-        wrong += (logits.float().softmax(1).unflatten(0, (-1, 10)).mean(1).argmax(1) != true).sum().item()
-    model.train()
-    return wrong / len(images)
+            logits = net(center(crops))  # (10 N, classes)
+        probabilities = logits.float().softmax(1).unflatten(0, (-1, 10)).mean(1)  # (N, classes)
+        num_wrong += (probabilities.argmax(1) != targets).sum().item()
+    net.train()
+    return num_wrong / len(images)
 
 
 def augment_time_fraction(
-    model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, batch: int, augment: Callable[[Tensor], Tensor]
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    batch_size: int,
+    augment: Transform,
 ) -> float:
-    """Share of a training step's time that the augmentation takes (P28), on this device, one after the other."""
+    """Time of the augmentation over the time of training steps with it (claim P28).
+
+    Twenty steps, or as many as there are images for, on this device and not overlapping. They
+    train the net further.
+    """
 
     def seconds(run: Callable[[], object]) -> float:
+        # Kernels on a GPU run asynchronously: wait for them before reading the clock
         if images.device.type == "cuda":
             torch.cuda.synchronize(images.device)
         start = time.perf_counter()
@@ -234,10 +416,83 @@ def augment_time_fraction(
             torch.cuda.synchronize(images.device)
         return time.perf_counter() - start
 
-    steps = len(images[: 20 * batch]) // batch
-    alone = seconds(lambda: [augment(images[:batch]) for _ in range(steps)])
-    return alone / seconds(lambda: list(train_one_epoch(model, optimizer, images[: steps * batch], labels[: steps * batch], batch, augment)))
+    num_steps = min(20, len(images) // batch_size)
+    num_images = num_steps * batch_size
+
+    def augment_only() -> None:
+        for _ in range(num_steps):
+            augment(images[:batch_size])
+
+    def train() -> None:
+        steps = train_one_epoch(
+            net, optimizer, images[:num_images], labels[:num_images], batch_size, augment
+        )
+        for _ in steps:
+            pass
+
+    augment_seconds = seconds(augment_only)
+    return augment_seconds / seconds(train)
+
+
+def lrn_divisors(net: nn.Module, images: Tensor) -> list[list[float | None]]:
+    """What each local response normalization layer divides by.
+
+    Args:
+        net: left in training mode.
+        images: (N, 3, H, W), what the net takes.
+
+    Returns:
+        For each such layer, the 5 %, 50 % and 95 % quantiles of input over output, over all
+        activations that are not zero; None where all are zero.
+    """
+    levels = torch.tensor([0.05, 0.5, 0.95], device=images.device)
+
+    def quantiles(inputs: Tensor, outputs: Tensor) -> list[float | None]:
+        values = (inputs / outputs).nanquantile(levels)  # 0 / 0 is NaN
+        return [_round(value) for value in values.tolist()]
+
+    return _measure_each(LocalResponseNorm, net, images, quantiles)
+
+
+def saturation(net: nn.Module, images: Tensor) -> list[float]:
+    """For each tanh layer, the fraction of its outputs where the slope is below 0.1.
+
+    Args:
+        net: left in training mode.
+        images: (N, 3, H, W), what the net takes.
+    """
+
+    def fraction(inputs: Tensor, outputs: Tensor) -> float:
+        slope = 1 - outputs**2
+        return _round((slope < 0.1).float().mean().item())
+
+    return _measure_each(nn.Tanh, net, images, fraction)
+
+
+@torch.no_grad()
+def _measure_each(
+    layer_type: type,
+    net: nn.Module,
+    images: Tensor,
+    measure: Callable[[Tensor, Tensor], object],
+) -> list:
+    """``measure(inputs, outputs)`` of each layer of a type, in evaluation mode and in order."""
+    layers = [module for module in net.modules() if isinstance(module, layer_type)]
+    if not layers:
+        return []  # without a forward pass
+    found = []
+
+    def hook(module: nn.Module, inputs: tuple[Tensor], outputs: Tensor) -> None:
+        found.append(measure(inputs[0], outputs))
+
+    handles = [layer.register_forward_hook(hook) for layer in layers]
+    net.eval()(images)
+    net.train()
+    for handle in handles:
+        handle.remove()
+    return found
 
 
 def _round(value: float) -> float | None:
+    """Five decimals are enough for a curve, and JSON has no infinity and no NaN."""
     return round(value, 5) if math.isfinite(value) else None

@@ -1,6 +1,6 @@
-"""The small nets of the experiments."""
+"""The small nets of the experiments, and how their weights start."""
 
-
+from collections import OrderedDict
 from collections.abc import Callable
 
 import torch
@@ -10,116 +10,239 @@ from alexnet.experiments.config import ExperimentConfig
 from alexnet.lrn import LocalResponseNorm, MapNorm
 from alexnet.model import ACTIVATIONS, AlexNet
 
-
-
-NORMS = {
+# Normalizations of the four-layer net: number of channels -> module
+NORMS: dict[str, Callable[[int], nn.Module] | None] = {
     "none": None,
-    "paper's alpha": lambda maps: LocalResponseNorm(alpha=5e-4),  # 1e-4 in the formula of section 3.3
-    "code's alpha": lambda maps: LocalResponseNorm(alpha=1e-4),  # 1e-4 in layer-params-145.cfg, divided by the size
-    "within maps": lambda maps: MapNorm(3, alpha=5e-5),  # layers-18pct.cfg
+    # 1e-4 in the formula of section 3.3, which does not divide by the size
+    "paper's alpha": lambda channels: LocalResponseNorm(alpha=5e-4),
+    # 1e-4 in layer-params-145.cfg, divided by the size
+    "code's alpha": lambda channels: LocalResponseNorm(alpha=1e-4),
+    # layers-18pct.cfg
+    "within maps": lambda channels: MapNorm(3, alpha=5e-5),
     "batch": nn.BatchNorm2d,
 }
 
+# Standard deviations of the initial weights of the four layers, from layers-18pct.cfg
+ORIGINAL_STDS = (1e-4, 0.01, 0.01, 0.01)
 
-ORIGINAL_STDS = (1e-4, 0.01, 0.01, 0.01)  # layers-18pct.cfg
 
+class FourLayerNet(nn.Sequential):
+    """The CIFAR-10 net of 2012 with four layers of weights: ``layers-cifar/layers-18pct.cfg``.
 
-def four_layer(setting: ExperimentConfig, classes: int, size: int = 32) -> nn.Sequential:
-    """The CIFAR-10 net of 2012 in four layers of weights: ``layers-cifar/layers-18pct.cfg``.
+    The paper does not specify the "four-layer" net of its Figure 1 further. As in that file, the
+    first pooling layer takes the maximum, before the activation; the other two take the mean.
+    Windows may hang over the edge, so windows of 3 and of 2 with stride 2 leave equally many
+    positions.
 
-    The paper does not specify the "four-layer" net of its Figure 1 further. As in that file, the first pooling takes the
-    maximum, before the activation, and the others take the mean; windows may hang over the edge, so that 3/2 and 2/2
-    leave equally many positions.
+    Args:
+        num_classes: number of logits.
+        activation: ``"relu"``, ``"tanh"`` or ``"sigmoid"``.
+        norm: a name in :data:`NORMS`, applied after the first two convolutional layers.
+        pool: window and stride of the three pooling layers; the stride must be 2.
+        init: a name in :data:`INITS`; the weights are drawn from torch's global generator.
+        image_size: height and width of the images in pixels, a multiple of 8.
 
-    Shape: images (N, 3, size, size), size a multiple of 8; logits (N, classes).
+    Shape: images float (N, 3, image_size, image_size); logits float (N, num_classes). The
+    weights are in channels_last memory format.
+
+    Raises:
+        ValueError: if an argument has a value that it may not have.
     """
-    activation, norm = ACTIVATIONS[setting.activation], NORMS[setting.norm]
-    pool = {"kernel_size": setting.pool[0], "stride": setting.pool[1], "ceil_mode": True}
-    layers = [nn.Conv2d(3, 32, 5, padding=2), nn.MaxPool2d(**pool), activation()]  # (N, 32, size/2, size/2)
-    layers += [norm(32)] if norm else []
-    layers += [nn.Conv2d(32, 32, 5, padding=2), activation(), nn.AvgPool2d(**pool)]  # (N, 32, size/4, size/4)
-    layers += [norm(32)] if norm else []
-    layers += [nn.Conv2d(32, 64, 5, padding=2), activation(), nn.AvgPool2d(**pool)]  # (N, 64, size/8, size/8)
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(size * size, classes))
+
+    def __init__(
+        self,
+        num_classes: int,
+        activation: str = "relu",
+        norm: str = "none",
+        pool: tuple[int, int] = (3, 2),
+        init: str = "he",
+        image_size: int = 32,
+    ) -> None:
+        make_activation = _look_up("activation", activation, ACTIVATIONS)
+        make_norm = _look_up("norm", norm, NORMS)
+        if image_size < 8 or image_size % 8:
+            raise ValueError(f"image_size must be a multiple of 8, got {image_size}")
+        window, stride = pool
+        if stride != 2:
+            # The size of fc4 takes it that each pooling layer halves height and width
+            raise ValueError(f"the stride of pool must be 2, got {stride}")
+        pooling = {"kernel_size": window, "stride": stride, "ceil_mode": True}
+
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        # S stands for image_size
+        layers["conv1"] = nn.Conv2d(3, 32, kernel_size=5, padding=2)  # (N, 32, S, S)
+        layers["pool1"] = nn.MaxPool2d(**pooling)  # (N, 32, S/2, S/2)
+        layers["act1"] = make_activation()
+        if make_norm:
+            layers["norm1"] = make_norm(32)
+        layers["conv2"] = nn.Conv2d(32, 32, kernel_size=5, padding=2)
+        layers["act2"] = make_activation()
+        layers["pool2"] = nn.AvgPool2d(**pooling)  # (N, 32, S/4, S/4)
+        if make_norm:
+            layers["norm2"] = make_norm(32)
+        layers["conv3"] = nn.Conv2d(32, 64, kernel_size=5, padding=2)
+        layers["act3"] = make_activation()
+        layers["pool3"] = nn.AvgPool2d(**pooling)  # (N, 64, S/8, S/8)
+        layers["flatten"] = nn.Flatten()
+        layers["fc4"] = nn.Linear(64 * (image_size // 8) ** 2, num_classes)
+        super().__init__(layers)
+
+        initialize(self, init)
+        self.to(memory_format=torch.channels_last)  # the faster format for convolutions
+
+    def __getitem__(self, index: int | slice) -> nn.Module:
+        """The layer at an index; of a slice, the layers as a plain ``nn.Sequential``."""
+        if isinstance(index, slice):
+            return nn.Sequential(OrderedDict(list(self.named_children())[index]))
+        return super().__getitem__(index)
 
 
-def half_small_alexnet(setting: ExperimentConfig, classes: int, size: int = 32) -> AlexNet:
-    """AlexNet's variant ``small``, with half the maps: eight layers, a quarter of the work. It takes 32×32 pixels.
+def half_small_alexnet(
+    num_classes: int,
+    activation: str = "relu",
+    pool: tuple[int, int] = (3, 2),
+    dropout: float = 0.0,
+) -> AlexNet:
+    """AlexNet's variant ``small`` with half its maps: eight layers, a quarter of the work.
 
-    Its normalisation is the variant's, whatever ``setting.norm`` says.
+    Args:
+        num_classes: number of logits.
+        activation: ``"relu"``, ``"tanh"`` or ``"sigmoid"``.
+        pool: window and stride of the pooling layers.
+        dropout: probability of a zero in fc6 and fc7.
+
+    Shape: images float (N, 3, 32, 32); logits float (N, num_classes).
     """
-    switches = {"activation": setting.activation, "pool": setting.pool, "dropout": setting.dropout}
-    return AlexNet(classes, "small", widths=(32, 64, 96, 96, 64), **switches)
+    return AlexNet(
+        num_classes,
+        "small",
+        widths=(32, 64, 96, 96, 64),
+        activation=activation,
+        pool=pool,
+        dropout=dropout,
+    )
 
 
-# One change each to the net below: arguments of AlexNet
+# The modifications of the two-column net that are arguments of AlexNet; "none" is the base
 OVERRIDES: dict[str, dict] = {
     "none": {},
     "columns that never talk": {"groups": (1, 2, 2, 2, 2)},  # not before fc6
     "no columns": {"groups": (1, 1, 1, 1, 1)},
-    "ReLU after pooling": {"act_last": (1, 5)},  # so that conv1 is normalised before it
+    "ReLU after pooling": {"act_last": (1, 5)},  # so that conv1 is normalized before it
     "within-map normalisation": {"within_map": True},
     "code's alpha": {"lrn_alpha": 1e-4},
 }
 
 
-def two_column_alexnet(setting: ExperimentConfig, classes: int, size: int = 24) -> AlexNet:
-    """Half of the variant ``small``, for windows of 24×24: two columns with 16 first kernels each, and one change to it."""
-    switches = {"input_size": size, "widths": (32, 64, 96, 96, 64), "hidden": 128, "dropout": setting.dropout}
-    if setting.modification not in REPLACEMENTS:
-        return AlexNet(classes, "small", **switches | OVERRIDES[setting.modification])
-    net = AlexNet(classes, "small", **switches)
-    for replacement in REPLACEMENTS[setting.modification]:
-        replacement(net)
+def two_column_alexnet(
+    num_classes: int,
+    modification: str = "none",
+    init: str = "he",
+    dropout: float = 0.0,
+    image_size: int = 24,
+) -> AlexNet:
+    """Half of AlexNet's variant ``small``: two columns with 16 first kernels each.
+
+    Args:
+        num_classes: number of logits.
+        modification: one change to the net, a name in :data:`OVERRIDES` or
+            :data:`REPLACEMENTS`.
+        init: a name in :data:`INITS`; the weights are drawn from torch's global generator.
+        dropout: probability of a zero in fc6 and fc7.
+        image_size: height and width of the images in pixels.
+
+    Shape: images float (N, 3, image_size, image_size); logits float (N, num_classes).
+
+    Raises:
+        ValueError: for an unknown modification or initialization.
+    """
+    _look_up("modification", modification, OVERRIDES | REPLACEMENTS)
+    net = AlexNet(
+        num_classes,
+        "small",
+        input_size=image_size,
+        widths=(32, 64, 96, 96, 64),
+        hidden=128,
+        dropout=dropout,
+        **OVERRIDES.get(modification, {}),
+    )
+    for replace_part in REPLACEMENTS.get(modification, ()):
+        replace_part(net)
+    initialize(net, init)  # new layers start like the others
     return net
 
 
-def _replace_modules(net: nn.Module, kind: type, new: Callable[[nn.Module], nn.Module]) -> None:
-    """Put ``new(module)`` in the place of every module of a kind."""
-    for parent in list(net.modules()):  # what is put in is not looked at again
+def _replace_modules(
+    net: nn.Module, module_type: type, make_new: Callable[[nn.Module], nn.Module]
+) -> None:
+    """Replace every module of a type by ``make_new(module)``."""
+    for parent in list(net.modules()):  # a list, so that new modules are not visited
         for name, module in list(parent.named_children()):
-            if isinstance(module, kind):
-                setattr(parent, name, new(module))
+            if isinstance(module, module_type):
+                setattr(parent, name, make_new(module))
 
 
 def stack_convs(net: AlexNet) -> None:
-    """Two convolutions of 3×3 with a ReLU between for each of 5×5, as in VGG (Simonyan and Zisserman, 2015)."""
+    """Replace each 5×5 convolution by two of 3×3 with a ReLU between them.
 
-    def two(conv: nn.Conv2d) -> nn.Module:
+    As in VGG (Simonyan and Zisserman, 2015). Two 3×3 windows see what one of 5×5 sees.
+    """
+
+    def split(conv: nn.Conv2d) -> nn.Module:
         if conv.kernel_size != (5, 5):
             return conv
-        padding, maps = conv.padding[0] // 2, conv.out_channels
-        first = nn.Conv2d(conv.in_channels, maps, 3, padding=padding, groups=conv.groups)
-        return nn.Sequential(first, nn.ReLU(), nn.Conv2d(maps, maps, 3, padding=padding, groups=2))  # each column its own
+        channels = conv.out_channels
+        padding = conv.padding[0] // 2
+        first = nn.Conv2d(conv.in_channels, channels, 3, padding=padding, groups=conv.groups)
+        # The first convolution is connected as the old one was; the second keeps the columns apart
+        second = nn.Conv2d(channels, channels, 3, padding=padding, groups=2)
+        return nn.Sequential(first, nn.ReLU(), second)
 
-    _replace_modules(net, nn.Conv2d, two)
+    _replace_modules(net, nn.Conv2d, split)
 
 
 def make_separable(net: AlexNet) -> None:
-    """Each convolution of 3×3, except one that reads the image, in as many groups as it reads maps, and one of 1×1 that
-    mixes them, as in MobileNets (Howard et al., 2017): no columns any more after them."""
+    """Replace each 3×3 convolution, except one that reads the image, by a separable one.
 
-    def two(conv: nn.Conv2d) -> nn.Module:
-        if conv.kernel_size != (3, 3) or conv.in_channels == 3:
+    As in MobileNets (Howard et al., 2017): a depthwise 3×3 convolution, a ReLU, and a 1×1
+    convolution over all channels. The 1×1 convolution connects the two columns.
+    """
+
+    def separate(conv: nn.Conv2d) -> nn.Module:
+        channels = conv.in_channels
+        if conv.kernel_size != (3, 3) or channels == 3:
             return conv
-        depthwise = nn.Conv2d(conv.in_channels, conv.in_channels, 3, padding=conv.padding, groups=conv.in_channels)
-        return nn.Sequential(depthwise, nn.ReLU(), nn.Conv2d(conv.in_channels, conv.out_channels, 1))
+        depthwise = nn.Conv2d(channels, channels, 3, padding=conv.padding, groups=channels)
+        pointwise = nn.Conv2d(channels, conv.out_channels, 1)
+        return nn.Sequential(depthwise, nn.ReLU(), pointwise)
 
-    _replace_modules(net, nn.Conv2d, two)
+    _replace_modules(net, nn.Conv2d, separate)
 
 
 def add_batch_norm(net: AlexNet) -> None:
-    """Batch normalisation between each convolution and its ReLU (Ioffe and Szegedy, 2015), and no local response normalisation."""
-    _replace_modules(net, LocalResponseNorm, lambda norm: nn.Identity())
-    _replace_modules(net, nn.Conv2d, lambda conv: nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels)))
+    """Add batch normalization after each convolution, and remove local response normalization.
+
+    Between the convolution and its ReLU, as in Ioffe and Szegedy (2015).
+    """
+
+    def remove(norm: nn.Module) -> nn.Module:
+        return nn.Identity()
+
+    def add(conv: nn.Conv2d) -> nn.Module:
+        return nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels))
+
+    _replace_modules(net, LocalResponseNorm, remove)
+    _replace_modules(net, nn.Conv2d, add)
 
 
 def use_global_average_pooling(net: AlexNet) -> None:
-    """The mean of each map in the place of pool5, fc6 and fc7, as in ResNet (He et al., 2016)."""
+    """Replace pool5, fc6 and fc7 by the mean of each map, as in ResNet (He et al., 2016)."""
     net.features.pool5 = nn.AdaptiveAvgPool2d(1)
-    net.classifier = nn.Sequential(nn.Linear(net.config.widths[-1], net.classifier.fc8.out_features))
+    num_classes = net.classifier.fc8.out_features
+    net.classifier = nn.Sequential(nn.Linear(net.config.widths[-1], num_classes))
 
 
+# The modifications of the two-column net that replace modules, in the order of application
 REPLACEMENTS: dict[str, tuple[Callable[[AlexNet], None], ...]] = {
     "stacked 3×3": (stack_convs,),
     "global average pooling": (use_global_average_pooling,),
@@ -129,70 +252,132 @@ REPLACEMENTS: dict[str, tuple[Callable[[AlexNet], None], ...]] = {
 }
 
 
-def first_layer_alexnet(setting: ExperimentConfig, classes: int, size: int = 96) -> AlexNet:
-    """The paper's first layer, 96 kernels of 11×11 with stride 4 in two columns, and little after it, for pictures of 96×96."""
-    return AlexNet(classes, "paper", input_size=size, widths=(96, 64, 96, 96, 64), hidden=256, dropout=setting.dropout)
+def first_layer_alexnet(
+    num_classes: int, init: str = "fainter", dropout: float = 0.0, image_size: int = 96
+) -> AlexNet:
+    """The paper's first layer, 96 kernels of 11×11 with stride 4 in two columns, and little else.
+
+    Args:
+        num_classes: number of logits.
+        init: a name in :data:`INITS`; the weights are drawn from torch's global generator.
+        dropout: probability of a zero in fc6 and fc7.
+        image_size: height and width of the images in pixels.
+
+    Shape: images float (N, 3, image_size, image_size); logits float (N, num_classes).
+    """
+    net = AlexNet(
+        num_classes,
+        "paper",
+        input_size=image_size,
+        widths=(96, 64, 96, 96, 64),
+        hidden=256,
+        dropout=dropout,
+    )
+    initialize(net, init)
+    return net
+
+
+def _init_torch(layers: list[nn.Module]) -> None:
+    """PyTorch's default, which the constructors have drawn: uniform within 1/sqrt(inputs)."""
 
 
 def _init_he(layers: list[nn.Module]) -> None:
+    """He et al. (2015): weights from N(0, sqrt(2 / inputs)), biases of 0."""
     for layer in layers:
         nn.init.kaiming_normal_(layer.weight)
         nn.init.zeros_(layer.bias)
 
 
 def _init_original(layers: list[nn.Module]) -> None:
-    for layer, std in zip(layers, ORIGINAL_STDS, strict=True):
+    """The four-layer net as in layers-18pct.cfg: weights from N(0, std), biases of 0."""
+    if len(layers) != len(ORIGINAL_STDS):
+        raise ValueError(f'init="original" needs a net of four layers, got {len(layers)}')
+    for layer, std in zip(layers, ORIGINAL_STDS):
         nn.init.normal_(layer.weight, std=std)
         nn.init.zeros_(layer.bias)
 
 
-def _init_ones(layers: list[nn.Module]) -> None:
-    """Biases of 1 after the first layer, as the paper has them; not in the last, whose outputs are the logits."""
+def _init_original_with_ones(layers: list[nn.Module]) -> None:
+    """Biases of 1 in the hidden layers but the first, as in the paper (section 5).
+
+    Not in the last layer, whose outputs are the logits.
+    """
     _init_original(layers)
     for layer in layers[1:-1]:
         nn.init.ones_(layer.bias)
 
 
 def _init_faint(layers: list[nn.Module]) -> None:
-    """The first kernels from N(0, 0.01), as in the paper, so faint that what is seen in them afterwards was learned."""
+    """The first kernels from N(0, 0.01), as in the paper, the rest as He et al.
+
+    They are so faint that what is seen in them after training was learned.
+    """
     _init_he(layers)
     nn.init.normal_(layers[0].weight, std=0.01)
 
 
 def _init_fainter(layers: list[nn.Module]) -> None:
-    """Fainter by ten still: of N(0, 0.01) in 11×11 weights much is left after a training as short as here."""
+    """A tenth of "faint": a short training leaves much of the noise in kernels of 11×11."""
     _init_he(layers)
     nn.init.normal_(layers[0].weight, std=0.001)
 
 
-def _as_built(layers: list[nn.Module]) -> None:
-    pass
-
-
-NETS = {"four-layer": four_layer, "half-small": half_small_alexnet, "two-column": two_column_alexnet, "first-layer": first_layer_alexnet}
-
-
-INITS: dict[tuple[str, str], Callable[[list[nn.Module]], None]] = {
-    ("four-layer", "torch"): _as_built,  # PyTorch's default, uniform within 1/sqrt(inputs)
-    ("four-layer", "he"): _init_he,
-    ("four-layer", "original"): _init_original,
-    ("half-small", "he"): _as_built,
-    ("two-column", "he"): _init_he,
-    ("two-column", "faint"): _init_faint,
-    ("first-layer", "fainter"): _init_fainter,
-    ("four-layer", "original, biases 1"): _init_ones,
+INITS: dict[str, Callable[[list[nn.Module]], None]] = {
+    "torch": _init_torch,
+    "he": _init_he,
+    "original": _init_original,
+    "original, biases 1": _init_original_with_ones,
+    "faint": _init_faint,
+    "fainter": _init_fainter,
 }
 
 
-def build_net(setting: ExperimentConfig, classes: int, size: int = 32) -> nn.Module:
-    """The net of a setting, with the weights that its seed gives.
+def initialize(net: nn.Module, init: str) -> None:
+    """Draw the weights of all convolutional and fully connected layers, from first to last.
+
+    Args:
+        net: changed in place.
+        init: a name in :data:`INITS`.
 
     Raises:
-        ValueError: for an initialisation that the net does not have.
+        ValueError: for an unknown name, or one that the net cannot have.
     """
-    if (setting.net, setting.init) not in INITS:
-        raise ValueError(f"{setting.net} is not initialised as {setting.init!r}: choose one of {', '.join(i for net, i in INITS if net == setting.net)}")
-    torch.manual_seed(setting.seed)
-    model = NETS[setting.net](setting, classes, size)
-    INITS[setting.net, setting.init]([m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)])
-    return model.to(memory_format=torch.channels_last)
+    initialize_layers = _look_up("init", init, INITS)
+    initialize_layers([m for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)])
+
+
+def build_net(config: ExperimentConfig, num_classes: int, image_size: int = 32) -> nn.Module:
+    """The net of a configuration, with the weights that its seed gives.
+
+    Seeds torch's global generator, so what is drawn afterwards (order of the images, dropout,
+    augmentation) is a function of the seed as well.
+
+    Args:
+        config: which net, and its options.
+        num_classes: number of logits.
+        image_size: height and width of the images in pixels; "half-small" always takes 32.
+
+    Returns:
+        The net in channels_last memory format, on the CPU.
+    """
+    torch.manual_seed(config.seed)
+    if config.net == "four-layer":
+        net = FourLayerNet(
+            num_classes, config.activation, config.norm, config.pool, config.init, image_size
+        )
+    elif config.net == "half-small":
+        net = half_small_alexnet(num_classes, config.activation, config.pool, config.dropout)
+    elif config.net == "two-column":
+        net = two_column_alexnet(
+            num_classes, config.modification, config.init, config.dropout, image_size
+        )
+    else:
+        net = first_layer_alexnet(num_classes, config.init, config.dropout, image_size)
+    return net.to(memory_format=torch.channels_last)
+
+
+def _look_up(name: str, value: str, table: dict) -> object:
+    """The value's entry in a table, or an error that names the choices."""
+    if value not in table:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, table))}, got {value!r}")
+    return table[value]

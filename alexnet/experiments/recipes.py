@@ -1,202 +1,355 @@
-"""The experiments, one function each."""
+"""The experiments, one function each. A name such as P5 is a claim of the paper.
 
+Each function asks the runner for the runs that it takes; the runner trains what is not recorded.
+"""
 
 import datetime
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.v2.functional import center_crop
+from torchvision.transforms.v2 import functional as TF
 
 from alexnet.checkpoint import load_weights
 from alexnet.datasets import photos
-from alexnet.experiments.config import TWO_COLUMNS, RECIPE_2012, RECIPE_TODAY, ExperimentConfig
+from alexnet.experiments.config import (
+    RECIPE_2012,
+    RECIPE_TODAY,
+    TWO_COLUMNS,
+    ExperimentConfig,
+    describe,
+)
 from alexnet.experiments.nets import NORMS, REPLACEMENTS
-from alexnet.experiments.runner import LICENSE, Runner, describe, describe_machine
+from alexnet.experiments.runner import LICENSE, Runner, describe_machine
 from alexnet.loader import resize_center_crop
 from alexnet.model import ACTIVATIONS, AlexNet
-from alexnet.predictor import SMALL, topk_correct, load
+from alexnet.predictor import SMALL, Predictor, load, topk_correct
 from alexnet.visualize import activations, nearest_neighbors
 
 
+def find_best_lr(runner: Runner, config: ExperimentConfig, epochs: int = 2) -> ExperimentConfig:
+    """The configuration with the learning rate that has the lowest loss after a few epochs.
 
-def best_rate(lab: Runner, setting: ExperimentConfig, epochs: int = 2) -> ExperimentConfig:
-    """The setting with the rate, out of ..., 0.01, 0.03, 0.1, ..., of the lowest training loss after a few epochs.
+    Out of ..., 0.01, 0.03, 0.1, ...; the search starts at the configuration's own and follows
+    the falling loss, so the best is never at the edge of a grid.
 
-    The search starts at the setting's rate and goes on downhill, so that the best is not at the edge of a grid.
+    Args:
+        runner: makes and records the short runs.
+        config: what to train.
+        epochs: length of the short runs.
 
     Raises:
-        FloatingPointError: if it has gone three powers of ten without an end.
+        FloatingPointError: if three powers of ten away the loss is still falling, or not finite.
     """
+    start = round(2 * math.log10(config.lr))  # half powers of ten
     losses: dict[int, float] = {}
 
     def at(step: int) -> ExperimentConfig:
-        exponent = round(2 * math.log10(setting.lr)) + step
-        return replace(setting, lr=float(f"{10 ** (exponent / 2):.0e}"))
+        lr = 10 ** ((start + step) / 2)
+        return replace(config, lr=float(f"{lr:.0e}"))  # 0.0316 becomes 0.03
 
     def loss(step: int) -> float:
         if step not in losses:
-            rows = lab.run(replace(at(step), epochs=epochs, target_train_error=0.0))["curve"]["loss"]
-            losses[step] = math.inf if rows[-1][-1] is None else rows[-1][-1]
+            short = replace(at(step), epochs=epochs, target_train_error=0.0)
+            last = runner.run(short)["curve"]["loss"][-1][-1]
+            losses[step] = math.inf if last is None else last
         return losses[step]
 
     step = 0
-    way = 1 if loss(1) < loss(0) else -1
-    while loss(step + way) < loss(step) or loss(step) == math.inf:
-        step += way
+    direction = 1 if loss(1) < loss(0) else -1
+    while loss(step + direction) < loss(step) or loss(step) == math.inf:
+        step += direction
         if abs(step) > 6:
-            raise FloatingPointError(f"no best rate between {setting.lr} and {at(step).lr} for {describe(setting)}: start elsewhere")
+            raise FloatingPointError(
+                f"no best lr between {config.lr} and {at(step).lr} for {describe(config)}: "
+                "start elsewhere"
+            )
     return at(step)
 
 
-def over_seeds(lab: Runner, settings: Iterable[ExperimentConfig]) -> None:
-    """All settings with seed 0 first, then with seed 1, and so on: stopped early, the comparison is still whole."""
-    settings = list(settings)
-    for seed in lab.seeds:
-        for setting in settings:
-            lab.run(replace(setting, seed=seed))
+def run_over_seeds(runner: Runner, configs: Iterable[ExperimentConfig]) -> None:
+    """Run all configurations with seed 0, then all with seed 1, and so on.
+
+    In this order, an experiment that is stopped early still compares equal numbers of seeds.
+    """
+    configs = list(configs)
+    for seed in runner.seeds:
+        for config in configs:
+            runner.run(replace(config, seed=seed))
 
 
-WEIGHTS_AND_PIXELS = [("torch", "standardized"), ("original", "raw"), ("torch", "raw"), ("original", "standardized")]
+# (init, pixels): as today, as in 2012, and two mixtures that show which of the two matters
+WEIGHTS_AND_PIXELS = [
+    ("torch", "standardized"),
+    ("original", "raw"),
+    ("torch", "raw"),
+    ("original", "standardized"),
+]
 
 
-def relu(lab: Runner) -> None:
-    """P5: epochs to 25 % training error with ReLU, tanh and sigmoid, each with its own best rate.
+def relu(runner: Runner) -> None:
+    """P5: epochs to 25 % training error with ReLU, tanh and sigmoid, each at its best lr.
 
-    With today's initialisation and scale of the pixels and with those of 2012; then crossed, to see which of them matters.
-    How much of tanh is saturated, a short run of each tells.
+    A short run of each tanh records how much of it is saturated.
     """
     for init, pixels in WEIGHTS_AND_PIXELS:
-        activations = ACTIVATIONS if (init, pixels) in WEIGHTS_AND_PIXELS[:2] else ("relu", "tanh")
-        start = 0.03 if pixels == "standardized" else 0.001
-        settings = [ExperimentConfig(activation=name, init=init, pixels=pixels, lr=start, target_train_error=0.25, epochs=12) for name in activations]
-        best = [best_rate(lab, setting) for setting in settings]
-        for setting in best:
-            if setting.activation == "tanh":
-                lab.run(replace(setting, epochs=4, target_train_error=0.0))
-        over_seeds(lab, [replace(s, epochs=48) if (s.activation, s.pixels) == ("tanh", "raw") else s for s in best])  # it needs them
+        is_mixture = (init, pixels) in WEIGHTS_AND_PIXELS[2:]
+        best = []
+        for activation in ("relu", "tanh") if is_mixture else ACTIVATIONS:
+            config = ExperimentConfig(
+                activation=activation,
+                init=init,
+                pixels=pixels,
+                lr=0.03 if pixels == "standardized" else 0.001,  # where the search starts
+                target_train_error=0.25,
+                epochs=12,
+            )
+            best.append(find_best_lr(runner, config))
+        long = []
+        for config in best:
+            if config.activation == "tanh":
+                runner.run(replace(config, epochs=4, target_train_error=0.0))
+            if config.activation == "tanh" and pixels == "raw":
+                config = replace(config, epochs=48)  # it needs them
+            long.append(config)
+        run_over_seeds(runner, long)
 
 
-def baselines(lab: Runner) -> tuple[ExperimentConfig, ExperimentConfig]:
-    """The four-layer net with the paper's normalisation: as nets are trained today, and with the recipe of 2012 to the end."""
-    return best_rate(lab, replace(RECIPE_TODAY, norm="paper's alpha"), epochs=1), best_rate(lab, replace(RECIPE_2012, norm="paper's alpha"), epochs=4)
+def baselines(runner: Runner) -> tuple[ExperimentConfig, ExperimentConfig]:
+    """The four-layer net with the paper's normalization: today's recipe, and that of 2012."""
+    today = find_best_lr(runner, replace(RECIPE_TODAY, norm="paper's alpha"), epochs=1)
+    original = find_best_lr(runner, replace(RECIPE_2012, norm="paper's alpha"), epochs=4)
+    return today, original
 
 
-def lrn(lab: Runner) -> None:
-    """P9: the net of 2012 without normalisation, with it after the paper and after the code, with its own and with batch normalisation.
+def lrn(runner: Runner) -> None:
+    """P9: the four-layer net without normalization, and with each kind of it, by both recipes.
 
-    As nets are trained today; and with the pixels, the initialisation and the decay of 2012. What the paper's normalisation
-    divides by, one short run of each tells. The net's own normalisation divides today's pixels, which are near 1, by 1: there
-    it is the net without.
+    A longer run with the paper's normalization records what that divides by.
     """
-    today = [norm for norm in NORMS if norm != "within maps"]
-    for recipe, epochs, norms in ((RECIPE_TODAY, 1, today), (RECIPE_2012, 4, list(NORMS))):
-        best = {norm: best_rate(lab, replace(recipe, norm=norm), epochs) for norm in norms}
-        lab.run(replace(best["paper's alpha"], epochs=6))
-        over_seeds(lab, best.values())
-    for seed in (3, 4):  # its first three lie two points apart, those of the paper's normalisation a tenth
-        lab.run(replace(best["none"], seed=seed))
+    # Normalization within maps divides today's pixels, which are near 1, by 1: the net without
+    norms_today = [norm for norm in NORMS if norm != "within maps"]
+    for recipe, epochs, norms in ((RECIPE_TODAY, 1, norms_today), (RECIPE_2012, 4, list(NORMS))):
+        best = {norm: find_best_lr(runner, replace(recipe, norm=norm), epochs) for norm in norms}
+        runner.run(replace(best["paper's alpha"], epochs=6))
+        run_over_seeds(runner, best.values())
+    # Of the recipe of 2012: the first three seeds without normalization lie two points apart,
+    # those with the paper's a tenth of a point
+    for seed in (3, 4):
+        runner.run(replace(best["none"], seed=seed))
 
 
-def pooling(lab: Runner) -> None:
-    """P10: windows that overlap, 3/2, against 2/2."""
-    for base in baselines(lab):
-        over_seeds(lab, [replace(base, pool=pool) for pool in [(3, 2), (2, 2)]])
+def pooling(runner: Runner) -> None:
+    """P10: overlapping windows, 3/2, against 2/2."""
+    for base in baselines(runner):
+        run_over_seeds(runner, [replace(base, pool=pool) for pool in [(3, 2), (2, 2)]])
 
 
-def dropout(lab: Runner) -> None:
-    """P16: eight layers with and without dropout, on 5,000 images and at a rate that does not fall, until the test error
-    does no more: how many iterations does that take?
+def dropout(runner: Runner) -> None:
+    """P16: eight layers with and without dropout; how many iterations does each need?
 
-    And how far apart training and test error are after fewer epochs, on 5,000 images and on all of them.
+    Until the test error no longer falls, on 5,000 images and at a constant learning rate. And how
+    far apart training and test error are after fewer epochs, on 5,000 images and on all.
     """
     base = ExperimentConfig(net="half-small", weight_decay=0.0005)
-    for images, epochs, schedule in ((5_000, 16, "linear"), (50_000, 6, "linear"), (5_000, 60, "constant")):
-        over_seeds(lab, [replace(base, train_images=images, epochs=epochs, schedule=schedule, dropout=dropout) for dropout in (0.0, 0.5)])
+    for images, epochs, schedule in (
+        (5_000, 16, "linear"),
+        (50_000, 6, "linear"),
+        (5_000, 60, "constant"),
+    ):
+        config = replace(base, train_images=images, epochs=epochs, schedule=schedule)
+        run_over_seeds(runner, [replace(config, dropout=p) for p in (0.0, 0.5)])
 
 
-def learning(lab: Runner) -> None:
-    """P18: weight decay and the training error. P19: biases of 1 and the first stage of learning, an epoch."""
-    for base in baselines(lab):
-        over_seeds(lab, [replace(base, weight_decay=decay) for decay in (0.0, base.weight_decay)])
-    base = ExperimentConfig(pixels="raw", lr=0.003, epochs=1)  # the rate that is best for the biases of 2012, which are 0 in this net
-    over_seeds(lab, [replace(base, init=init) for init in ("original", "original, biases 1")])
+def learning(runner: Runner) -> None:
+    """P18: weight decay and the training error. P19: biases of 1 and the first epoch."""
+    for base in baselines(runner):
+        decays = (0.0, base.weight_decay)
+        run_over_seeds(runner, [replace(base, weight_decay=decay) for decay in decays])
+    # The best lr with the biases of 2012, which are 0 in this net
+    base = ExperimentConfig(pixels="raw", lr=0.003, epochs=1)
+    inits = ("original", "original, biases 1")
+    run_over_seeds(runner, [replace(base, init=init) for init in inits])
 
 
-def augmentation(lab: Runner) -> None:
-    """P14, P15, P28, P29: windows of 24×24 out of 32×32, mirror images, PCA colour, one after the other."""
+def augmentation(runner: Runner) -> None:
+    """P14, P15, P28, P29: crops of 24×24 out of 32×32, flips, PCA color, one after the other."""
     base = replace(RECIPE_TODAY, crop=24, epochs=40)
-    over_seeds(lab, [replace(base, augment=kind) for kind in ("none", "flip", "crop", "color")])
+    kinds = ("none", "flip", "crop", "color")
+    run_over_seeds(runner, [replace(base, augment=kind) for kind in kinds])
 
 
-EPOCHS_TO_70 = {"none": 6, "columns that never talk": 8, "no columns": 6}  # epochs until 70 % of the test images are right
+# Epochs until 70 % of the test images are right, by modification
+EPOCHS_TO_70 = {"none": 6, "columns that never talk": 8, "no columns": 6}
 
 
-def specialisation(lab: Runner) -> None:
-    """P24: does one column turn grey and the other coloured? With columns that talk in conv3, that never do, and with none."""
-    over_seeds(lab, [replace(TWO_COLUMNS, modification=change, epochs=epochs) for change, epochs in EPOCHS_TO_70.items()])
+def specialisation(runner: Runner) -> None:
+    """P24: does one column turn gray and the other colored?
+
+    With columns that are connected in conv3, that never are, and with a single column.
+    """
+    configs = []
+    for modification, epochs in EPOCHS_TO_70.items():
+        configs.append(replace(TWO_COLUMNS, modification=modification, epochs=epochs))
+    run_over_seeds(runner, configs)
 
 
-def kernels(lab: Runner) -> None:
-    """The 96 kernels of Figure 3, learned from photographs; also kept as ``kernels.safetensors``."""
-    lab.run(ExperimentConfig(net="first-layer", train_images=len(lab.pictures.train_images), init="fainter", weight_decay=0.002, lr=0.02, schedule="linear", epochs=40))
+def kernels(runner: Runner) -> None:
+    """The 96 kernels of Figure 3, learned from photographs; kept in ``kernels.safetensors``."""
+    config = ExperimentConfig(
+        net="first-layer",
+        train_images=len(runner.dataset.train_images),
+        init="fainter",
+        weight_decay=0.002,
+        lr=0.02,
+        schedule="linear",
+        epochs=40,
+    )
+    runner.run(config)
 
 
-def small(lab: Runner) -> None:
-    """The card of ``small.safetensors``: how it was trained, what it gets right; P25: are pictures that lie near each other
-    in its last hidden layer of one class, more often than pictures that are near in their pixels?"""
-    weights = load_weights(SMALL)[1]
-    trained, pictures = load("small").to(lab.device), lab.pictures
-    test = resize_center_crop(pictures.test_images, trained.resize).to(lab.device)
+def paper_and_code(runner: Runner) -> None:
+    """The differences between the paper and the code of 2012: one change each to the paper's net.
 
-    def accuracy(ten: bool) -> dict:
-        found = sum(topk_correct(trained.probabilities(x, ten).cpu(), y) for x, y in zip(test.split(500), pictures.test_labels.split(500)))
-        return {"top1": found[0].item() / len(test), "top5": found[1].item() / len(test), "images": len(test)}
+    With pixels from 0 to 255: activations of standardized pixels are so small that normalization
+    has no effect.
+    """
+    base = replace(TWO_COLUMNS, pixels="raw", augment="crop", lr=0.003, epochs=20, batch_size=128)
+    base = find_best_lr(runner, base, epochs=1)
+    configs = [
+        base,
+        replace(base, modification="code's alpha"),
+        replace(base, modification="ReLU after pooling"),
+        replace(base, modification="within-map normalisation"),
+        replace(base, bias_lr_factor=2.0),
+        replace(base, images_per_crop=32),
+    ]
+    run_over_seeds(runner, configs)
 
-    def hidden(net: nn.Module, images: Tensor) -> Tensor:
-        views = (center_crop(resize_center_crop(part.to(lab.device), trained.resize), [trained.crop] * 2) for part in images.split(1000))
-        return torch.cat([activations(net, "classifier.act7", trained.normalize(view)).cpu() for view in views])
 
-    torch.manual_seed(0)
-    untrained = AlexNet(len(trained.classes), "small").to(lab.device)
-    queries, labels = pictures.test_images[::10], pictures.test_labels[::10]  # a tenth of each class
-    same = {
-        name: same_class_fraction(of(queries), labels, of(pictures.train_images), pictures.train_labels)
-        for name, of in {"hidden": partial(hidden, trained.model), "untrained": partial(hidden, untrained), "pixels": lambda x: x / 255}.items()
+def limits(runner: Runner) -> None:
+    """The parts of AlexNet that were replaced later, one at a time and all at once.
+
+    With the recipe of the net that has all its parts.
+    """
+    modifications = ("none", *REPLACEMENTS)
+    run_over_seeds(runner, [replace(TWO_COLUMNS, modification=m) for m in modifications])
+
+
+def small(runner: Runner) -> None:
+    """The record of ``small.safetensors``: how it was trained, and what it gets right.
+
+    P25: are the neighbors of an image in the last hidden layer of the same class more often than
+    its neighbors in pixels? This experiment trains nothing and writes its file itself.
+    """
+    metadata = load_weights(SMALL)[1]
+    predictor = load("small").to(runner.device)
+    same_class = _same_class_by_features(predictor, runner)
+    logits = _photo_logits(predictor, runner.device)
+    record = runner.header | {
+        "date": str(datetime.date.today()),
+        "machine": describe_machine(runner.device),
+        "licence": LICENSE,
+        "training": metadata,
+        "accuracy": {
+            "one crop": _accuracy(predictor, runner, ten_crop=False),
+            "ten crops": _accuracy(predictor, runner, ten_crop=True),
+        },
+        "same_class": same_class,
+        "logits": logits,
+        "runs": [],
     }
-    with torch.no_grad():
-        views = torch.stack([center_crop(resize_center_crop(photo, trained.resize), [trained.crop] * 2) for photo in photos().values()])
-        logits = trained.model.eval()(trained.normalize(views.to(lab.device))).cpu()
-    made = {"date": str(datetime.date.today()), "machine": describe_machine(lab.device), "licence": LICENSE}
-    accuracies = {"one crop": accuracy(False), "ten crops": accuracy(True)}
-    results = {"training": weights, "accuracy": accuracies, "same_class": same, "logits": dict(zip(photos(), logits.tolist())), "runs": []}
-    lab.path.write_text(json.dumps(lab.head | made | results, indent=1) + "\n")
+    runner.path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def same_class_fraction(queries: Tensor, labels: Tensor, others: Tensor, other_labels: Tensor, n: int = 6) -> list[float]:
-    """For each class of the queries: the share of their ``n`` nearest others that are of the same class."""
-    same = (other_labels[nearest_neighbors(queries, others, n)[1]] == labels[:, None]).float().mean(1)
+def _accuracy(predictor: Predictor, runner: Runner, ten_crop: bool) -> dict:
+    """Top-1 and top-5 accuracy on the test images, 0 to 1."""
+    dataset = runner.dataset
+    images = resize_center_crop(dataset.test_images, predictor.resize).to(runner.device)
+    correct = torch.zeros(2, dtype=torch.int64)
+    for batch, labels in zip(images.split(500), dataset.test_labels.split(500)):
+        probabilities = predictor.probabilities(batch, ten_crop).cpu()
+        correct += topk_correct(probabilities, labels)
+    top1, top5 = correct.tolist()
+    num_images = len(images)
+    return {"top1": top1 / num_images, "top5": top5 / num_images, "images": num_images}
+
+
+def _center_views(predictor: Predictor, images: Tensor) -> Tensor:
+    """The center crops that the predictor's net takes, still uint8: (..., 3, crop, crop)."""
+    squares = resize_center_crop(images, predictor.resize)
+    return TF.center_crop(squares, [predictor.crop, predictor.crop])
+
+
+def _same_class_by_features(predictor: Predictor, runner: Runner) -> dict[str, list[float]]:
+    """What :func:`same_class_fraction` finds by hidden features and by pixels, class by class."""
+    dataset = runner.dataset
+    queries = dataset.test_images[::10]  # a tenth of each class
+    labels = dataset.test_labels[::10]
+    torch.manual_seed(0)
+    untrained = AlexNet(len(predictor.classes), "small").to(runner.device)
+
+    def hidden_features(net: nn.Module, images: Tensor) -> Tensor:
+        features = []
+        for batch in images.split(1000):
+            views = predictor.normalize(_center_views(predictor, batch.to(runner.device)))
+            features.append(activations(net, "classifier.act7", views).cpu())
+        return torch.cat(features)
+
+    def fractions(features: Callable[[Tensor], Tensor]) -> list[float]:
+        return same_class_fraction(
+            features(queries), labels, features(dataset.train_images), dataset.train_labels
+        )
+
+    return {
+        "hidden": fractions(lambda images: hidden_features(predictor.model, images)),
+        "untrained": fractions(lambda images: hidden_features(untrained, images)),
+        "pixels": fractions(lambda images: images / 255),
+    }
+
+
+@torch.no_grad()
+def _photo_logits(predictor: Predictor, device: str) -> dict[str, list[float]]:
+    """The net's logits for each photograph, with which a reader can compare theirs."""
+    names = list(photos())
+    views = torch.stack([_center_views(predictor, photo) for photo in photos().values()])
+    logits = predictor.model.eval()(predictor.normalize(views.to(device))).cpu()
+    return dict(zip(names, logits.tolist()))
+
+
+def same_class_fraction(
+    queries: Tensor, labels: Tensor, others: Tensor, other_labels: Tensor, n: int = 6
+) -> list[float]:
+    """For each class of the queries, the fraction of their nearest neighbors in that class.
+
+    Args:
+        queries: (Q, ...).
+        labels: int64 (Q,).
+        others: (N, ...), among which the neighbors are sought.
+        other_labels: int64 (N,).
+        n: neighbors a query.
+
+    Returns:
+        A number for each class of the queries, 0 to 1, in the order of the labels.
+    """
+    _, neighbors = nearest_neighbors(queries, others, n)  # indices (Q, n)
+    same = (other_labels[neighbors] == labels[:, None]).float().mean(1)  # (Q,)
     return [round(same[labels == label].mean().item(), 4) for label in labels.unique()]
 
 
-def paper_and_code(lab: Runner) -> None:
-    """Where the source of 2012 does otherwise than the paper says: one change each to the net that is after the paper.
-
-    With pixels from 0 to 255: where they are standardised, activations are so small that no normalisation acts.
-    """
-    base = replace(TWO_COLUMNS, pixels="raw", augment="crop", lr=0.003, epochs=20, batch_size=128)
-    base = best_rate(lab, base, epochs=1)
-    changes = [{"modification": name} for name in ("none", "code's alpha", "ReLU after pooling", "within-map normalisation")]
-    over_seeds(lab, [replace(base, **change) for change in [*changes, {"bias_lr_factor": 2.0}, {"images_per_crop": 32}]])
-
-
-def limits(lab: Runner) -> None:
-    """The parts of AlexNet that others replaced, one at a time and all at once, with the recipe of the net with its parts."""
-    over_seeds(lab, [replace(TWO_COLUMNS, modification=change) for change in ("none", *REPLACEMENTS)])
-
-
-EXPERIMENTS = {function.__name__: function for function in (relu, lrn, pooling, dropout, learning, augmentation, specialisation, kernels, small, paper_and_code, limits)}
+EXPERIMENTS: dict[str, Callable[[Runner], None]] = {
+    "relu": relu,
+    "lrn": lrn,
+    "pooling": pooling,
+    "dropout": dropout,
+    "learning": learning,
+    "augmentation": augmentation,
+    "specialisation": specialisation,
+    "kernels": kernels,
+    "small": small,
+    "paper_and_code": paper_and_code,
+    "limits": limits,
+}

@@ -1,5 +1,4 @@
-"""Runs and their records: what is finished is kept in one JSON file an experiment."""
-
+"""The runs of an experiment, and their record: a JSON file that is written after each run."""
 
 import datetime
 import json
@@ -12,133 +11,244 @@ from pathlib import Path
 
 import torch
 import torchvision
-from tqdm import tqdm
+from torch import Tensor, nn
 
 from alexnet.checkpoint import save_weights
 from alexnet.datasets import InMemoryDataset
-from alexnet.experiments.config import ExperimentConfig
-from alexnet.experiments.fit import fit, compute_precision, preprocess
+from alexnet.experiments.config import ExperimentConfig, describe
+from alexnet.experiments.fit import autocast_dtype, fit, preprocess
 from alexnet.experiments.nets import build_net
 from alexnet.visualize import color_fraction
 
-
-
+# Where the recorded runs of the book are, in a checkout
 RUNS = Path(__file__).parents[2] / "book" / "runs"
 
-
-LICENSE = "BSD-3-Clause"  # of the weights that the book comes with
+LICENSE = "BSD-3-Clause"  # of the weights that come with the book
 
 
 class Runner:
-    """Runs experiments and keeps what they find in one file, written anew after every run."""
+    """Trains the runs that an experiment asks for and records them in one file.
 
-    def __init__(self, name: str, pictures: InMemoryDataset, folder: Path, device: str, seeds: int, most_epochs: int | None, quick: bool) -> None:
-        self.pictures, self.device, self.most_epochs, self.quick = pictures, device, most_epochs, quick
-        self.seeds = range(seeds)
+    The constructor reads and writes nothing. Call :meth:`load_recorded` before the first
+    :meth:`run`, or everything is trained anew.
+
+    Args:
+        name: of the experiment.
+        dataset: what to train and test on.
+        folder: holds ``NAME.json``; it must exist.
+        device: where to train, such as ``"cpu"`` or ``"cuda:1"``.
+        num_seeds: how many seeds a configuration gets, from 0.
+        max_epochs: upper limit to the epochs of every run.
+        quick: small batches, to try whether an experiment works.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        dataset: InMemoryDataset,
+        folder: Path,
+        device: str,
+        num_seeds: int,
+        max_epochs: int | None = None,
+        quick: bool = False,
+    ) -> None:
+        self.dataset = dataset
+        self.device = device
+        self.seeds = range(num_seeds)
+        self.max_epochs = max_epochs
+        self.quick = quick
         self.path = folder / f"{name}.json"
-        self.head = {
+        command = f"python -m alexnet.experiments {name}"
+        self.header = {
             "experiment": name,
-            "command": f"python -m alexnet.experiments {name}" + " --quick" * quick,
-            "options": {"seeds": seeds, "epochs": most_epochs},
-            "data": {"name": pictures.name, "train": len(pictures.train_images), "test": len(pictures.test_images), "classes": list(pictures.classes)},
+            "command": f"{command} --quick" if quick else command,
+            "options": {"seeds": num_seeds, "epochs": max_epochs},
+            "data": {
+                "name": dataset.name,
+                "train": len(dataset.train_images),
+                "test": len(dataset.test_images),
+                "classes": list(dataset.classes),
+            },
         }
-        self.known = _load_known(folder, self.head["data"])
-        if self.path.exists():
-            before = json.loads(self.path.read_text())
-            for what in ("command", "options", "data"):
-                if before.get(what) != self.head[what]:
-                    raise ValueError(f"{self.path} was made with other {what} ({before.get(what)}): give another folder with --out, or move the file away")
-        self.runs: list[dict] = []
-        self._data: tuple = ()
+        self.runs: list[dict] = []  # those asked for so far, in that order
+        self._known: dict[str, dict] = {}  # recorded or trained runs by their configuration
+        # The tensors of the last run and what they were made from: one copy at a time is held
+        # in floating point.
+        self._data: tuple[Tensor, ...] = ()
+        self._data_key: tuple | None = None
 
-    def run(self, setting: ExperimentConfig) -> dict:
-        """The run of a setting: recorded before, here or in another experiment's file, or trained now and recorded."""
-        if self.most_epochs:
-            setting = replace(setting, epochs=min(setting.epochs, self.most_epochs))
-        setting = replace(setting, train_images=min(setting.train_images, len(self.pictures.train_images)), batch_size=32 if self.quick else setting.batch_size)
-        key = _config_key(asdict(setting))
-        new = key not in self.known
-        if new:
-            self.known[key] = self._train(setting)
-        run = self.known[key]
+    def load_recorded(self) -> None:
+        """Take over the runs on the same data set that the files of the folder hold.
+
+        They come from earlier, interrupted commands and from other experiments.
+
+        Raises:
+            ValueError: for a file that is no record of runs, or if ``NAME.json`` was made by
+                another command, with other options, or on other data.
+        """
+        for path in sorted(self.path.parent.glob("*.json")):
+            try:
+                file = json.loads(path.read_text(encoding="utf-8"))
+                recorded = {_config_key(run["config"]): run for run in file["runs"]}
+                if file["data"] == self.header["data"]:
+                    self._known |= recorded
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"{path} is not a file of recorded runs ({error!r}): "
+                    "move it away, or give another folder with --out"
+                ) from error
+            if path == self.path:
+                self._check_header(file)
+
+    def _check_header(self, file: dict) -> None:
+        for field in ("command", "options", "data"):
+            if file.get(field) != self.header[field]:
+                raise ValueError(
+                    f"{self.path} was made with other {field} ({file.get(field)}): "
+                    "give another folder with --out, or move the file away"
+                )
+
+    def run(self, config: ExperimentConfig) -> dict:
+        """The run of a configuration, recorded earlier or trained and recorded now.
+
+        Returns:
+            What the file holds of it: ``config``, ``curve`` (see
+            :func:`alexnet.experiments.fit.fit`), ``seconds``, ``date``, ``machine`` and
+            ``precision``.
+
+        Raises:
+            OSError: if the file cannot be written.
+        """
+        config = self._limit(config)
+        key = _config_key(asdict(config))
+        is_new = key not in self._known
+        if is_new:
+            self._known[key] = self._train(config)
+        run = self._known[key]
         if run not in self.runs:
             self.runs.append(run)
             self._save()
-        if new:
-            with suppress(BrokenPipeError):  # whoever reads it may leave
-                print(f"{self.path.stem} {len(self.runs)}: {describe(setting)}: {len(run['curve']['loss'])} epochs, {run['seconds']} s", flush=True)
+        if is_new:
+            self._print_progress(config, run)
         return run
 
-    def _train(self, setting: ExperimentConfig) -> dict:
-        what = (setting.train_images, setting.pixels, setting.crop)
-        if not self._data or self._data[0] != what:  # one set at a time is held in floating point
-            self._data = ()
-            chosen = self.pictures if setting.train_images == len(self.pictures.train_images) else self.pictures.subset(setting.train_images)
-            self._data = what, preprocess(chosen, setting.pixels, setting.crop, self.device)
+    def _limit(self, config: ExperimentConfig) -> ExperimentConfig:
+        """The configuration within the limits of the data set and the command line."""
+        num_images = min(config.train_images, len(self.dataset.train_images))
+        config = replace(config, train_images=num_images)
+        if self.max_epochs is not None:
+            config = replace(config, epochs=min(config.epochs, self.max_epochs))
+        if self.quick:
+            config = replace(config, batch_size=32)
+        return config
+
+    def _print_progress(self, config: ExperimentConfig, run: dict) -> None:
+        num_epochs = len(run["curve"]["loss"])
+        progress = f"{self.path.stem} {len(self.runs)}: {describe(config)}"
+        with suppress(BrokenPipeError):  # the reader of the pipe may have exited
+            print(f"{progress}: {num_epochs} epochs, {run['seconds']} s", flush=True)
+
+    def _train(self, config: ExperimentConfig) -> dict:
+        data = self._preprocessed(config)
         start = time.perf_counter()
-        with tqdm(total=setting.epochs, desc=describe(setting), unit="epoch", disable=None) as bar:
-            model, curve = fit(setting, self._data[1], len(self.pictures.classes), bar)
-        if setting.net == "two-column":
-            untrained = build_net(setting, len(self.pictures.classes), 24)
-            curve["coloured"] = [[round(c, 3) for c in color_fraction(next(net.parameters()).detach()).tolist()] for net in (untrained, model)]
-        if setting.net == "first-layer":
-            card = {"command": self.head["command"], "data": self.head["data"]["name"], "date": str(datetime.date.today()), "licence": LICENSE}
-            save_weights(self.path.with_suffix(".safetensors"), {"conv1": model.features.conv1.weight.detach().cpu()}, card)
+        net, curve = fit(config, data, len(self.dataset.classes))
+        if config.net == "two-column":
+            curve["coloured"] = self._kernel_colors(config, net)
+        if config.net == "first-layer":
+            self._save_kernels(net)
         seconds = round(time.perf_counter() - start, 1)
-        share = {"augment_share": curve.pop("augment_share")} if "augment_share" in curve else {}  # a time, like the seconds
-        made = {"date": str(datetime.date.today()), "machine": describe_machine(self.device), "precision": compute_precision(torch.device(self.device))}
-        return {"config": json.loads(_config_key(asdict(setting))), "curve": curve, "seconds": seconds, **share, **made}
+
+        run = {"config": json.loads(_config_key(asdict(config))), "curve": curve}
+        run["seconds"] = seconds
+        if "augment_share" in curve:
+            # It depends on the machine, like the seconds; a curve depends on the seed only
+            run["augment_share"] = curve.pop("augment_share")
+        run["date"] = str(datetime.date.today())
+        run["machine"] = describe_machine(self.device)
+        run["precision"] = autocast_dtype(torch.device(self.device))
+        return run
+
+    def _preprocessed(self, config: ExperimentConfig) -> tuple[Tensor, ...]:
+        key = (config.train_images, config.pixels, config.crop)
+        if key != self._data_key:
+            self._data = ()  # before the next copy is made
+            dataset = self.dataset
+            if config.train_images < len(dataset.train_images):
+                dataset = dataset.subset(config.train_images)
+            self._data = preprocess(dataset, config.pixels, config.crop, self.device)
+            self._data_key = key
+        return self._data
+
+    def _kernel_colors(self, config: ExperimentConfig, net: nn.Module) -> list[list[float]]:
+        """How colored each first kernel is: before training, and after."""
+        untrained = build_net(config, len(self.dataset.classes), config.crop)
+        colors = []
+        for model in (untrained, net):
+            kernels = next(model.parameters()).detach()  # (32, 3, 5, 5)
+            colors.append([round(color, 3) for color in color_fraction(kernels).tolist()])
+        return colors
+
+    def _save_kernels(self, net: nn.Module) -> None:
+        metadata = {
+            "command": self.header["command"],
+            "data": self.header["data"]["name"],
+            "date": str(datetime.date.today()),
+            "licence": LICENSE,
+        }
+        kernels = net.features.conv1.weight.detach().cpu()
+        save_weights(self.path.with_suffix(".safetensors"), {"conv1": kernels}, metadata)
 
     def _save(self) -> None:
-        """What an earlier command recorded and this one has not come to yet stays in the file."""
-        earlier = json.loads(self.path.read_text())["runs"] if self.path.exists() else []
-        kept = {_config_key(run["config"]) for run in self.runs}
-        runs = self.runs + [run for run in earlier if _config_key(run["config"]) not in kept]
+        """Write the file anew, one line a run; runs that it held before stay in it."""
+        asked_for = {_config_key(run["config"]) for run in self.runs}
+        runs = list(self.runs)
+        if self.path.exists():
+            for run in json.loads(self.path.read_text(encoding="utf-8"))["runs"]:
+                if _config_key(run["config"]) not in asked_for:
+                    runs.append(run)
+        header = json.dumps(self.header, indent=1).removesuffix("\n}")
+        lines = ",\n".join(json.dumps(run, separators=(",", ":")) for run in runs)
+        self._replace_file(f'{header},\n "runs": [\n{lines}\n]}}\n')
+
+    def _replace_file(self, text: str) -> None:
+        # A complete file gets the name, so that a killed command leaves the earlier one. Not
+        # checkpoint.atomic_write, which advises --resume and waits for the disk after each run.
         part = self.path.with_suffix(f".{os.getpid()}.part")
-        head = json.dumps(self.head, indent=1)[:-2]
         try:
-            part.write_text(head + ',\n "runs": [\n' + ",\n".join(json.dumps(run, separators=(",", ":")) for run in runs) + "\n]}\n")
+            part.write_text(text, encoding="utf-8")
             os.replace(part, self.path)
-        except OSError as problem:
-            raise OSError(f"{self.path} cannot be written ({problem.strerror})") from problem
+        except OSError as error:
+            raise OSError(f"{self.path} cannot be written ({error.strerror})") from error
         finally:
             part.unlink(missing_ok=True)
 
 
-def _load_known(folder: Path, data: dict) -> dict[str, dict]:
-    """The runs on some data that the files of a folder hold, by setting.
+def _config_key(config: dict) -> str:
+    """A configuration as JSON, with all fields.
 
-    Raises:
-        ValueError: for a file that is no record of runs.
+    A field that was added after a file was recorded had its default value then.
     """
-    known = {}
-    for path in sorted(folder.glob("*.json")):
-        try:
-            file = json.loads(path.read_text())
-            known |= {_config_key(run["config"]): run for run in file["runs"] if file["data"] == data}
-        except (KeyError, TypeError, ValueError) as problem:
-            raise ValueError(f"{path} is no file of recorded runs ({problem!r}): move it away, or give another folder with --out") from problem
-    return known
-
-
-def _config_key(setting: dict) -> str:
-    """A setting as text. A field that a file does not have yet had its default when the file was written."""
-    return json.dumps(asdict(ExperimentConfig()) | setting, sort_keys=True)
-
-
-def describe(setting: ExperimentConfig) -> str:
-    """What sets a setting apart from the default one."""
-    default = asdict(ExperimentConfig())
-    return ", ".join(f"{name} {value}" for name, value in asdict(setting).items() if value != default[name])
+    return json.dumps(asdict(ExperimentConfig()) | config, sort_keys=True)
 
 
 def describe_machine(device: str) -> str:
-    """The hardware by name, and the versions that the figures may depend on."""
+    """The hardware by name, and the versions that the numbers may depend on."""
     if torch.device(device).type == "cuda":
-        where = torch.cuda.get_device_name(device)
+        hardware = torch.cuda.get_device_name(device)
     else:
-        lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-        names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-        kind = torch.backends.cpu.get_cpu_capability()
-        where = f"{names[0] if names else platform.machine()}, {kind}, {torch.get_num_threads()} threads"
-    return f"{where}; torch {torch.__version__}, torchvision {torchvision.__version__}, Python {platform.python_version()}"
+        capability = torch.backends.cpu.get_cpu_capability()
+        hardware = f"{_cpu_name()}, {capability}, {torch.get_num_threads()} threads"
+    versions = (
+        f"torch {torch.__version__}, torchvision {torchvision.__version__}, "
+        f"Python {platform.python_version()}"
+    )
+    return f"{hardware}; {versions}"
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")  # on Linux; elsewhere only the architecture is known
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":")[1].strip()
+    return platform.machine()
