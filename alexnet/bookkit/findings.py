@@ -1,174 +1,321 @@
-"""What the recorded runs say of the paper's claims."""
+"""What the recorded runs in ``book/runs/`` say of the paper's claims, on CIFAR-10.
 
+A run is a dict as it stands in the file: its ``config`` (the fields of an
+:class:`~alexnet.experiments.config.ExperimentConfig`), the ``curve`` that was measured, and the
+machine, date and seconds that it took.
+"""
 
 import json
 import math
 import statistics
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from alexnet.bookkit.stats import Interval, mean_difference, ratio_verdict, column_color_difference, ratio, verdict
+from alexnet.bookkit.paths import missing_from_wheel
+from alexnet.bookkit.stats import (
+    Interval,
+    column_color_difference,
+    mean_difference,
+    ratio,
+    ratio_verdict,
+    verdict,
+)
 from alexnet.experiments.config import RECIPE_2012, ExperimentConfig
 from alexnet.experiments.runner import RUNS
 
 
-
-def load_runs(name: str, folder: Path = RUNS, **fields: object) -> list[dict]:
-    """The runs of ``book/runs/NAME.json`` whose settings have these values.
-
-    Raises:
-        FileNotFoundError: if the experiment was not recorded.
-        ValueError: if no run has these values.
-    """
+def _read(name: str, folder: Path) -> dict:
+    """The whole file of an experiment."""
     path = folder / f"{name}.json"
+    if not folder.is_dir():
+        raise missing_from_wheel(folder)
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: python -m alexnet.experiments {name} makes it")
-    runs = json.loads(path.read_text())["runs"]
-    chosen = [run for run in runs if all((asdict(ExperimentConfig()) | run["config"])[field] == value for field, value in fields.items())]
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def load_runs(name: str, folder: Path = RUNS, **fields: object) -> list[dict]:
+    """Load the recorded runs of an experiment whose configurations have the given values.
+
+    Example::
+
+        load_runs("relu", activation="tanh", target_train_error=0.25)
+
+    Args:
+        name: of the experiment; the runs are in ``NAME.json``.
+        folder: where the file is.
+        **fields: values of :class:`~alexnet.experiments.config.ExperimentConfig`.
+
+    Returns:
+        The runs in the order in which they were recorded.
+
+    Raises:
+        FileNotFoundError: if the experiment was not recorded, or outside a checkout.
+        ValueError: if no run has these values.
+    """
+    default = asdict(ExperimentConfig())
+    wanted = json.loads(json.dumps(fields))  # a tuple is a list, as in the file
+    chosen = []
+    for run in _read(name, folder)["runs"]:
+        # A file may be older than a field, which then had its default.
+        config = default | run["config"]
+        if all(config[field] == value for field, value in wanted.items()):
+            chosen.append(run)
     if not chosen:
-        raise ValueError(f"{path} has no run with {fields}")
+        raise ValueError(f"{folder / name}.json must have a run with {fields}, got none")
     return chosen
 
 
 def epochs_to(run: dict, error: float) -> float:
-    """Epochs until the training error of a quarter of an epoch was below ``error``; infinity if it never was."""
-    quarters = [value for row in run["curve"]["train_error"] for value in row]
-    return next(((n + 1) / 4 for n, value in enumerate(quarters) if value is not None and value < error), math.inf)
+    """Epochs until the training error over a quarter of an epoch was below a value.
+
+    Args:
+        run: a recorded run.
+        error: a fraction of the training images.
+
+    Returns:
+        A multiple of 1/4; infinity if the run never came there.
+    """
+    quarters = [value for epoch in run["curve"]["train_error"] for value in epoch]
+    for i, value in enumerate(quarters, 1):
+        if value is not None and value < error:  # None: the loss was not finite
+            return i / 4
+    return math.inf
 
 
 def epochs_to_best(run: dict, tolerance: float = 0.01) -> float:
-    """Epochs until the test error was for the first time within ``tolerance`` of the lowest that the run had."""
+    """Epochs until the test error first came close to the lowest one of the run.
+
+    Args:
+        run: a recorded run.
+        tolerance: how close, as a fraction of the test images.
+    """
     errors = run["curve"]["test_error"]
-    first = next(n for n, value in enumerate(errors, 1) if value <= min(errors) + tolerance)
-    return first * len(run["curve"]["loss"]) / len(errors)  # it is not measured after every epoch
+    limit = min(errors) + tolerance
+    first = next(i for i, error in enumerate(errors, 1) if error <= limit)
+    # The test error is not measured after every epoch, the loss is.
+    epochs_per_test = len(run["curve"]["loss"]) / len(errors)
+    return first * epochs_per_test
 
 
-def final_errors(runs: list[dict], what: str = "test_error") -> list[float]:
-    """What the runs ended with, in per cent: their ``test_error`` or their ``final_train_error``.
+def final_errors(runs: list[dict], metric: str = "test_error") -> list[float]:
+    """The errors at the end of training, in percent, one a run.
+
+    Args:
+        runs: recorded runs.
+        metric: ``"test_error"``, ``"final_train_error"`` or ``"ten_crop_error"``.
 
     Raises:
-        ValueError: if one of them diverged.
+        ValueError: if a run has diverged.
     """
-    if any(run["curve"]["test_error"][-1] is None for run in runs):
-        raise ValueError("a run whose loss was not finite has no error in the end: leave it out, or choose a lower rate")
-    ends = (run["curve"][what] for run in runs)
-    return [100 * (end[-1] if isinstance(end, list) else end) for end in ends]
+    errors = []
+    for run in runs:
+        curve = run["curve"]
+        if curve["test_error"][-1] is None:
+            raise ValueError(
+                "final_errors needs runs with a finite loss, got one that diverged: leave it out, "
+                "or choose a lower learning rate"
+            )
+        values = curve[metric]
+        final = values[-1] if isinstance(values, list) else values
+        errors.append(100 * final)
+    return errors
 
 
 def epoch_ratio(slow: list[dict], fast: list[dict], error: float) -> Interval:
-    """How many times as many epochs ``slow`` needs as ``fast`` to come below a training error, and the interval of 95 %.
+    """How many times as many epochs some runs need as others to reach a training error.
 
-    A run of ``slow`` that never came there counts with all its epochs: then the ratio is at least the mean, and the
-    interval has no upper end.
+    A slow run that never reached it counts with all its epochs. The true ratio is then at least the
+    estimate, and the interval has no upper end.
+
+    Args:
+        slow: recorded runs.
+        fast: recorded runs, all of which reached the error.
+        error: a fraction of the training images.
 
     Raises:
-        ValueError: if a run of ``fast`` never came there.
+        ValueError: if a fast run never reached the error.
     """
-    if any(epochs_to(run, error) == math.inf for run in fast):
-        raise ValueError(f"a run that shall be the faster one never came below {error}: there is no ratio")
-    mean, low, high = ratio(*([min(epochs_to(run, error), run["config"]["epochs"]) for run in runs] for runs in (slow, fast)))
-    return Interval(mean, low, math.inf if any(epochs_to(run, error) == math.inf for run in slow) else high)
+    fast_epochs = [epochs_to(run, error) for run in fast]
+    slow_epochs = [epochs_to(run, error) for run in slow]
+    if math.inf in fast_epochs:
+        raise ValueError(
+            f"all fast runs must reach a training error below {error}, got one that does not: "
+            "there is no ratio"
+        )
+    trained = [min(n, run["config"]["epochs"]) for n, run in zip(slow_epochs, slow)]
+    interval = ratio(trained, fast_epochs)
+    if math.inf in slow_epochs:
+        return interval._replace(high=math.inf)
+    return interval
+
+
+def accurate_runs(modification: str) -> list[dict]:
+    """Load the runs of ``specialisation`` that classify at least 70 % of the test images correctly.
+
+    Args:
+        modification: of the two-column net, see
+            :class:`~alexnet.experiments.config.ExperimentConfig`.
+    """
+    runs = load_runs("specialisation", modification=modification)
+    return [run for run in runs if run["curve"]["test_error"][-1] <= 0.3]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the recorded runs say of a claim, on CIFAR-10, with the interval of 95 %."""
+    """What the recorded runs say of a claim."""
 
-    name: str
-    ours: str
-    verdict: str
+    name: str  # of the idea behind the claim
+    ours: str  # the figure, with its 95 % interval where it has one
+    verdict: str  # one of alexnet.bookkit.claims.VERDICTS
 
     def __str__(self) -> str:
         return f"{self.name}: {self.ours}\n{self.verdict}"
 
 
-def _points(worse: list[float], better: list[float], paired: bool = False) -> tuple[str, str]:
-    mean, low, high = mean_difference(worse, better, paired)
-    return f"{mean:+.1f} points ({low:+.1f} to {high:+.1f})", verdict(low, high)
+def _gain(name: str, without: list[float], with_it: list[float], paired: bool = False) -> Finding:
+    """The finding that an idea lowers an error in percent; "+" means that it does."""
+    mean, low, high = mean_difference(without, with_it, paired)
+    ours = f"{mean:+.1f} points ({low:+.1f} to {high:+.1f})"
+    return Finding(name, ours, verdict(low, high))
 
 
-def _gaps(runs: list[dict]) -> list[float]:
-    """Test error minus training error, in points."""
-    return [test - training for test, training in zip(final_errors(runs), final_errors(runs, "final_train_error"))]
+def _times(interval: Interval) -> str:
+    mean, low, high = interval
+    return f"{mean:.1f} times ({low:.1f} to {high:.1f})"
 
 
-def _p5() -> Finding:
-    tanh, relu = (load_runs("relu", init="original", pixels="raw", crop=None, target_train_error=0.25, activation=name) for name in ("tanh", "relu"))
-    mean, low, high = epoch_ratio(tanh, relu, 0.25)
-    ours = f"{mean:.1f} times ({low:.1f} to {high:.1f}), with the recipe of 2012"
-    return Finding("ReLU against tanh", ours, ratio_verdict(low, high, 6))
+def _relu_against_tanh() -> Finding:
+    recipe = {"init": "original", "pixels": "raw", "crop": None}
+    tanh = load_runs("relu", activation="tanh", target_train_error=0.25, **recipe)
+    relu = load_runs("relu", activation="relu", target_train_error=0.25, **recipe)
+    speedup = epoch_ratio(tanh, relu, 0.25)
+    ours = f"{_times(speedup)}, with the recipe of 2012"
+    return Finding("ReLU against tanh", ours, ratio_verdict(speedup.low, speedup.high, 6))
 
 
-def _p9() -> Finding:
-    # With today's pixels the layer divides by a constant
-    none, paper = (load_runs("lrn", epochs=RECIPE_2012.epochs, pixels=RECIPE_2012.pixels, norm=norm) for norm in ("none", "paper's alpha"))
-    return Finding("Local response normalisation", *_points(final_errors(none), final_errors(paper)))
+def _response_normalization() -> Finding:
+    # Standardized pixels would make the layer divide by a constant.
+    recipe = {"epochs": RECIPE_2012.epochs, "pixels": RECIPE_2012.pixels}
+    without = load_runs("lrn", norm="none", **recipe)
+    with_it = load_runs("lrn", norm="paper's alpha", **recipe)
+    name = "Local response normalisation"
+    return _gain(name, final_errors(without), final_errors(with_it))
 
 
-def _p10() -> Finding:
-    apart, overlapping = (load_runs("pooling", epochs=RECIPE_2012.epochs, pool=[window, 2]) for window in (2, 3))
-    return Finding("Pooling with overlap", *_points(final_errors(apart), final_errors(overlapping)))
+def _overlapping_pooling() -> Finding:
+    apart = load_runs("pooling", pool=(2, 2), epochs=RECIPE_2012.epochs)
+    overlapping = load_runs("pooling", pool=(3, 2), epochs=RECIPE_2012.epochs)
+    return _gain("Pooling with overlap", final_errors(apart), final_errors(overlapping))
 
 
-def _p14() -> Finding:
+def _ten_crops() -> Finding:
     runs = load_runs("augmentation", augment="color")
-    return Finding("Ten crops against one", *_points(final_errors(runs), final_errors(runs, "ten_crop_error"), paired=True))
+    one_crop = final_errors(runs)
+    ten_crops = final_errors(runs, "ten_crop_error")
+    return _gain("Ten crops against one", one_crop, ten_crops, paired=True)
 
 
-def _p15() -> Finding:
-    without, with_it = (load_runs("augmentation", augment=kind) for kind in ("crop", "color"))
-    return Finding("PCA colour", *_points(final_errors(without), final_errors(with_it)))
+def _pca_color() -> Finding:
+    without = load_runs("augmentation", augment="crop")
+    with_it = load_runs("augmentation", augment="color")
+    return _gain("PCA colour", final_errors(without), final_errors(with_it))
 
 
-def _p16() -> Finding:
-    dropped, whole = (load_runs("dropout", dropout=p, schedule="constant") for p in (0.5, 0.0))
-    mean, low, high = ratio(*([epochs_to_best(run) for run in runs] for runs in (dropped, whole)))
-    return Finding("Dropout, iterations to converge", f"{mean:.1f} times ({low:.1f} to {high:.1f})", ratio_verdict(low, high, 2))
+def _dropout_iterations() -> Finding:
+    with_it = load_runs("dropout", dropout=0.5, schedule="constant")
+    without = load_runs("dropout", dropout=0.0, schedule="constant")
+    slowdown = ratio(
+        [epochs_to_best(run) for run in with_it], [epochs_to_best(run) for run in without]
+    )
+    doubled = ratio_verdict(slowdown.low, slowdown.high, 2)
+    return Finding("Dropout, iterations to converge", _times(slowdown), doubled)
 
 
-def _p18() -> Finding:
-    without, with_it = (load_runs("learning", epochs=RECIPE_2012.epochs, weight_decay=decay) for decay in (0.0, RECIPE_2012.weight_decay))
-    return Finding("Weight decay, training error", *_points(*(final_errors(runs, "final_train_error") for runs in (without, with_it))))
+def _weight_decay() -> Finding:
+    without = load_runs("learning", weight_decay=0.0, epochs=RECIPE_2012.epochs)
+    decay = RECIPE_2012.weight_decay
+    with_it = load_runs("learning", weight_decay=decay, epochs=RECIPE_2012.epochs)
+    return _gain(
+        "Weight decay, training error",
+        final_errors(without, "final_train_error"),
+        final_errors(with_it, "final_train_error"),
+    )
 
 
-def _p19() -> Finding:
-    def first_epoch(init: str) -> list[float]:
-        return [100 * statistics.mean(run["curve"]["train_error"][0]) for run in load_runs("learning", init=init, epochs=1)]
+def _biases_of_one() -> Finding:
+    def first_epoch_errors(init: str) -> list[float]:
+        runs = load_runs("learning", init=init, epochs=1)
+        return [100 * statistics.mean(run["curve"]["train_error"][0]) for run in runs]
 
-    return Finding("Biases of 1, error in the first epoch", *_points(first_epoch("original"), first_epoch("original, biases 1")))
-
-
-def accurate_runs(change: str) -> list[dict]:
-    """The runs of ``specialisation`` that get 70 % of the test images right."""
-    return [run for run in load_runs("specialisation", modification=change) if run["curve"]["test_error"][-1] <= 0.3]
+    zeros = first_epoch_errors("original")
+    ones = first_epoch_errors("original, biases 1")
+    return _gain("Biases of 1, error in the first epoch", zeros, ones)
 
 
-def _p24() -> Finding:
+def _one_column_gray() -> Finding:
     runs = accurate_runs("none")
-    apart = sum(column_color_difference(run["curve"]["coloured"][1])[1] < 0.05 for run in runs)
-    return Finding("One column grey, one coloured", f"{apart} of {len(runs)} nets have columns that differ", "holds" if apart == len(runs) else "does not hold")
+    num_apart = 0
+    for run in runs:
+        _, trained = run["curve"]["coloured"]  # color fractions of the kernels, before and after
+        _, p_value = column_color_difference(trained)
+        num_apart += p_value < 0.05
+    ours = f"{num_apart} of {len(runs)} nets have columns that differ"
+    differ = "holds" if num_apart == len(runs) else "does not hold"
+    return Finding("One column grey, one coloured", ours, differ)
 
 
-def _p25() -> Finding:
-    same = json.loads((RUNS / "small.json").read_text())["same_class"]
-    _, low, high = mean_difference(same["hidden"], same["pixels"], paired=True)
-    hidden, pixels = (100 * statistics.mean(same[name]) for name in ("hidden", "pixels"))
-    return Finding("Neighbours of the same class", f"{hidden:.0f} % of six, in pixels {pixels:.0f} %", verdict(low, high))
+def _neighbors_of_the_same_class() -> Finding:
+    # Of each query the fraction of its six nearest neighbors that are of its class
+    same = _read("small", RUNS)["same_class"]
+    difference = mean_difference(same["hidden"], same["pixels"], paired=True)
+    hidden = 100 * statistics.mean(same["hidden"])
+    pixels = 100 * statistics.mean(same["pixels"])
+    ours = f"{hidden:.0f} % of six, in pixels {pixels:.0f} %"
+    closer = verdict(difference.low, difference.high)
+    return Finding("Neighbours of the same class", ours, closer)
 
 
-def _p28() -> Finding:
-    shares = [run["augment_share"] for run in load_runs("augmentation", augment="color")]
-    # Made ahead of the step, as in 2012, it costs nothing as long as it is done before the step is
-    return Finding("Augmentation, share of a step", f"{100 * statistics.mean(shares):.0f} % of a step", "holds" if max(shares) < 0.5 else "does not hold")
+def _augmentation_time() -> Finding:
+    runs = load_runs("augmentation", augment="color")
+    fractions = [run["augment_share"] for run in runs]  # of the time of a step
+    ours = f"{100 * statistics.mean(fractions):.0f} % of a step"
+    # Prepared ahead as in 2012, a batch costs nothing if it is ready before the step is.
+    is_free = "holds" if max(fractions) < 0.5 else "does not hold"
+    return Finding("Augmentation, share of a step", ours, is_free)
 
 
-def _p29() -> Finding:
-    return Finding("Windows and mirror images, gap", *_points(*(_gaps(load_runs("augmentation", augment=kind)) for kind in ("none", "crop"))))
+def _crops_and_flips() -> Finding:
+    def gaps(augment: str) -> list[float]:
+        runs = load_runs("augmentation", augment=augment)
+        test_errors = final_errors(runs)
+        train_errors = final_errors(runs, "final_train_error")
+        return [test - train for test, train in zip(test_errors, train_errors)]
+
+    return _gain("Windows and mirror images, gap", gaps("none"), gaps("crop"))
 
 
-FINDINGS = {"P5": _p5, "P9": _p9, "P10": _p10, "P14": _p14, "P15": _p15, "P16": _p16, "P18": _p18, "P19": _p19, "P24": _p24, "P25": _p25, "P28": _p28, "P29": _p29}
+FINDINGS: dict[str, Callable[[], Finding]] = {
+    "P5": _relu_against_tanh,
+    "P9": _response_normalization,
+    "P10": _overlapping_pooling,
+    "P14": _ten_crops,
+    "P15": _pca_color,
+    "P16": _dropout_iterations,
+    "P18": _weight_decay,
+    "P19": _biases_of_one,
+    "P24": _one_column_gray,
+    "P25": _neighbors_of_the_same_class,
+    "P28": _augmentation_time,
+    "P29": _crops_and_flips,
+}
 
 
 def finding(claim: str) -> Finding:
-    """What the idea behind a claim, such as "P9", is worth: computed from ``book/runs/``."""
+    """Compute what the recorded runs say of a claim.
+
+    Args:
+        claim: a key of :data:`FINDINGS`, such as "P9".
+    """
     return FINDINGS[claim]()

@@ -23,5 +23,5 @@ def test_differences_and_ratios_are_intervals():
 
 
 def test_an_epoch_ratio_is_an_interval():
-    runs = [{"setting": {"epochs": 1}, "curve": {"train_error": [[0.5, 0.3, 0.2, 0.1]]}}] * 2
+    runs = [{"config": {"epochs": 1}, "curve": {"train_error": [[0.5, 0.3, 0.2, 0.1]]}}] * 2
     assert epoch_ratio(runs, runs, 0.25) == Interval(1.0, 1.0, 1.0)
