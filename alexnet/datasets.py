@@ -1,29 +1,40 @@
 """Data sets in memory: photographs that come with scikit-image, patches of them, and CIFAR-10."""
 
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn import functional as F
 from torchvision.datasets import CIFAR10
-from torchvision.transforms.v2 import functional as F
+from torchvision.transforms.v2 import functional as TF
 
-from alexnet.loader import train_val_folders, decode_image
+from alexnet.loader import decode_image, train_val_folders
 
+_BOOK = Path(__file__).parents[1] / "book"
+# In a checkout the data lie beside the book, elsewhere in the user's cache
+_DATA = _BOOK / "data" if _BOOK.is_dir() else Path.home() / ".cache" / "alexnet"
+CIFAR10_ROOT = _DATA / "cifar10"
 
-
-_CHECKOUT = Path(__file__).parents[1]
-# In a checkout the data lie beside the book, elsewhere in the user's cache.
-CIFAR10_ROOT = (
-    _CHECKOUT / "book" / "data" if (_CHECKOUT / "book").is_dir() else Path.home() / ".cache" / "alexnet"
-) / "cifar10"
+# Of photo_exemplars, in pixels of the photograph
+PLACES = 24  # in each photograph
+PLACE_SIZE = 80  # height and width of a place
+PLACE_STRIDE = 48  # from one candidate to the next
+PLACE_MARGIN = 16  # from the edge of the photograph to the first one
+MAX_SHIFT = 12  # from the center of a place to that of a patch
+REACH = 96  # from the center of a place to the corners of its patches, at most
 
 
 @dataclass(frozen=True)
 class InMemoryDataset:
-    """A data set in memory. Images are uint8 (N, 3, H, W), 0 to 255; labels int64 (N,), an index into ``classes``."""
+    """A data set in memory.
+
+    Attributes:
+        name: of the data set.
+        classes: names of the classes.
+        train_images, test_images: uint8 (N, 3, H, W), 0 to 255.
+        train_labels, test_labels: int64 (N,), indices into ``classes``.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -33,190 +44,335 @@ class InMemoryDataset:
     test_labels: Tensor
 
     def subset(self, n: int) -> "InMemoryDataset":
-        """The same test set, and ``n`` training images: equally many of each class, the first ones.
+        """Keep the first training images of each class, equally many, and the whole test set.
+
+        Args:
+            n: training images to keep, over all classes.
 
         Raises:
-            ValueError: if a class has too few, or ``n`` is not a multiple of the number of classes.
+            ValueError: if a class has too few, or ``n`` is not a multiple of the number of
+                classes.
         """
-        share, rest = divmod(n, len(self.classes))
-        places = [torch.nonzero(self.train_labels == label).flatten() for label in range(len(self.classes))]
-        if rest or share < 1 or share > min(map(len, places)):
-            raise ValueError(f"{n} images cannot be {len(places)} equal classes of at most {min(map(len, places))}: take a multiple")
-        chosen = torch.cat([place[:share] for place in places])
-        return replace(self, train_images=self.train_images[chosen], train_labels=self.train_labels[chosen])
+        num_classes = len(self.classes)
+        by_class = [
+            torch.nonzero(self.train_labels == label).flatten() for label in range(num_classes)
+        ]
+        smallest = min(len(indices) for indices in by_class)
+        per_class, remainder = divmod(n, num_classes)
+        if remainder or not 1 <= per_class <= smallest:
+            raise ValueError(
+                f"n must be a multiple of {num_classes}, the number of classes, "
+                f"and at most {num_classes * smallest}, {smallest} of each, got {n}"
+            )
+        kept = torch.cat([indices[:per_class] for indices in by_class])
+        return replace(
+            self, train_images=self.train_images[kept], train_labels=self.train_labels[kept]
+        )
 
-    def save(self, root: str | Path, ending: str = "png") -> None:
-        """Write a file an image, as ``train/CLASS/00000.png`` and ``test/CLASS/00000.png``: a data set for alexnet.train.
+    def save(self, root: str | Path, extension: str = "png") -> None:
+        """Write the images as files, in the folders that :mod:`alexnet.train` takes.
+
+        They are called ``train/CLASS/00000.png`` and so on, and ``test/CLASS/00000.png``.
+
+        Args:
+            root: folder to write to; it is made if need be.
+            extension: ``"png"`` loses nothing, ``"jpg"`` is written with quality 95.
 
         Raises:
-            FileExistsError: if there is such a folder already.
+            FileExistsError: if one of the class folders exists.
         """
-        for part, images, labels in (("train", self.train_images, self.train_labels), ("test", self.test_images, self.test_labels)):
-            for name in self.classes:
-                (Path(root) / part / name).mkdir(parents=True)
+        parts = {
+            "train": (self.train_images, self.train_labels),
+            "test": (self.test_images, self.test_labels),
+        }
+        for part, (images, labels) in parts.items():
+            folders = [Path(root) / part / name for name in self.classes]
+            for folder in folders:
+                folder.mkdir(parents=True)
             for i, (image, label) in enumerate(zip(images, labels.tolist())):
-                F.to_pil_image(image).save(Path(root) / part / self.classes[label] / f"{i:05d}.{ending}", quality=95)
+                path = folders[label] / f"{i:05d}.{extension}"
+                TF.to_pil_image(image).save(path, quality=95)
 
 
 def photos() -> dict[str, Tensor]:
-    """Eight photographs in colour, uint8 (3, H, W), 0 to 255, from scikit-image's wheel: nothing is downloaded.
+    """Eight color photographs from scikit-image's wheel: nothing is downloaded.
 
-    Their licences stand in the docstrings of :mod:`skimage.data`; all are free to use.
+    Their licenses stand in the docstrings of :mod:`skimage.data`; all are free to use.
+
+    Returns:
+        By name uint8 (3, H, W), 0 to 255, at least 300 pixels a side.
+
+    Raises:
+        ModuleNotFoundError: without scikit-image, which the extra ``book`` installs.
     """
-    from skimage import data  # here, since whoever trains on pictures of their own needs no photographs
+    try:
+        from skimage import data  # imported lazily: training on other images does not need it
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "the photographs come with scikit-image, which is not installed: "
+            'pip install "alexnet[book]"',
+            name=error.name,
+        ) from error
 
-    found = {
-        "astronaut": data.astronaut(), "cat": data.cat(), "coffee": data.coffee(), "galaxies": data.hubble_deep_field(),
-        "motorcycle": data.stereo_motorcycle()[0], "retina": data.retina(), "rocket": data.rocket(),
+    arrays = {  # uint8 (H, W, 3)
+        "astronaut": data.astronaut(),
+        "cat": data.cat(),
+        "coffee": data.coffee(),
+        "galaxies": data.hubble_deep_field(),
+        "motorcycle": data.stereo_motorcycle()[0],
+        "retina": data.retina(),
+        "rocket": data.rocket(),
         "tissue": data.immunohistochemistry(),
-    }  # fmt: skip
-    return {name: torch.from_numpy(photo).permute(2, 0, 1).contiguous() for name, photo in found.items()}
+    }
+    return {
+        name: torch.from_numpy(array).permute(2, 0, 1).contiguous()
+        for name, array in arrays.items()
+    }
 
 
 def photo_patches(n: int, size: int = 32, seed: int = 0) -> InMemoryDataset:
-    """Patches of the photographs, to be told apart by the photograph that they are from.
+    """Gray patches of the photographs; the class of a patch is the photograph it is from.
 
-    The task is that of Dosovitskiy et al. (2014), *Discriminative unsupervised feature learning with exemplar CNNs*, made
-    small. A photograph is cut into tiles of twice the patch's size; two tiles in three give training patches, the third
-    gives test patches, so that the two share no pixel. Every patch is made grey, in three equal channels, and equalised,
-    so that all shades are equally frequent in all of them. Patches with next to nothing in them are passed over.
+    A small version of the task of Dosovitskiy et al. (2014), *Discriminative unsupervised feature
+    learning with exemplar convolutional neural networks*. A photograph is cut into tiles of twice
+    the patch's size. Two tiles in three give training patches and the third gives test patches,
+    so that the two share no pixel. Every patch is converted to gray, in three equal channels, and
+    equalized, so that neither colors nor gray levels give the class away. Patches of nearly
+    uniform gray are left out.
 
     Args:
         n: number of training patches, a multiple of 32; there are a quarter as many test patches.
-        size: height and width in pixels, 8 to 75.
-        seed: of the places.
+        size: height and width of a patch in pixels, 8 to 75.
+        seed: for the positions of the patches.
 
     Raises:
-        ValueError: if ``n`` or ``size`` is not such a number.
+        ValueError: if ``n`` or ``size`` is out of range.
     """
     if n < 32 or n % 32:
-        raise ValueError(f"n is a multiple of 32, so that all classes are equally large, not {n}")
+        raise ValueError(
+            f"n must be a positive multiple of 32, so that the classes are equally large, got {n}"
+        )
     if not 8 <= size <= 75:
-        raise ValueError(f"patches have 8 to 75 pixels a side, not {size}: the smallest photograph holds no more")
+        raise ValueError(
+            f"size must be 8 to 75 pixels, since the smallest photograph holds no more, got {size}"
+        )
     generator = torch.Generator().manual_seed(seed)
-    images, labels = {"train": [], "test": []}, {"train": [], "test": []}
-    pictures = photos()
-    for label, photo in enumerate(pictures.values()):
-        for part, count in (("train", n // 8), ("test", n // 32)):
-            images[part].append(_draw_patches(photo, count, size, part == "test", generator))
+    photographs = photos()
+    images: dict[str, list[Tensor]] = {"train": [], "test": []}
+    labels: dict[str, list[Tensor]] = {"train": [], "test": []}
+    for label, photo in enumerate(photographs.values()):
+        for part, count in (("train", n // 8), ("test", n // 32)):  # eight photographs
+            patches = _sample_patches(photo, count, size, part == "test", generator)
+            images[part].append(patches)
             labels[part].append(torch.full((count,), label))
-    parts = [torch.cat(found[part]) for part in ("train", "test") for found in (images, labels)]
-    return InMemoryDataset("photo patches", tuple(pictures), *parts)
+    return InMemoryDataset(
+        "photo patches",
+        tuple(photographs),
+        torch.cat(images["train"]),
+        torch.cat(labels["train"]),
+        torch.cat(images["test"]),
+        torch.cat(labels["test"]),
+    )
 
 
-def _draw_patches(photo: Tensor, count: int, size: int, test: bool, generator: torch.Generator) -> Tensor:
-    """(count, 3, size, size) from the photograph's test tiles, or from the others."""
-    side = 2 * size
-    tiles = torch.cartesian_prod(*(torch.arange(length // side) for length in photo.shape[1:]))  # (tiles, 2)
-    tiles = tiles[(tiles.sum(1) % 3 == 2) == test] * side
-    found, window = [], torch.arange(size)
-    while sum(map(len, found)) < count:
-        corner = tiles[torch.randint(len(tiles), (count,), generator=generator)]
-        corner = corner + torch.randint(size + 1, (count, 2), generator=generator)  # anywhere inside the tile
-        rows, columns = corner[:, :1] + window, corner[:, 1:] + window  # (count, size)
-        patches = photo[:, rows[:, :, None], columns[:, None, :]].transpose(0, 1)  # (count, 3, size, size)
-        grey = F.rgb_to_grayscale(patches, 3)
-        found.append(grey[grey.float().std((1, 2, 3)) > 8])
-    return F.equalize(torch.cat(found)[:count])
+def _sample_patches(
+    photo: Tensor, count: int, size: int, test: bool, generator: torch.Generator
+) -> Tensor:
+    """Patches from the test tiles of a photograph, or from its training tiles.
+
+    Args:
+        photo: uint8 (3, H, W).
+        count: number of patches.
+        size: height and width of a patch in pixels.
+        test: whether they are test patches.
+        generator: for their positions.
+
+    Returns:
+        uint8 (count, 3, size, size).
+    """
+    tile_size = 2 * size
+    tile_indices = [torch.arange(length // tile_size) for length in photo.shape[1:]]
+    tiles = torch.cartesian_prod(*tile_indices)  # (tiles, 2), row and column
+    is_test = tiles.sum(1) % 3 == 2  # every third diagonal
+    corners = tiles[is_test == test] * tile_size  # in pixels
+    window = torch.arange(size)
+    found: list[Tensor] = []
+    while sum(len(patches) for patches in found) < count:
+        corner = corners[torch.randint(len(corners), (count,), generator=generator)]
+        corner = corner + torch.randint(size + 1, (count, 2), generator=generator)  # in the tile
+        rows = corner[:, :1] + window  # (count, size)
+        columns = corner[:, 1:] + window
+        patches = photo[:, rows[:, :, None], columns[:, None, :]]  # (3, count, size, size)
+        gray = TF.rgb_to_grayscale(patches.transpose(0, 1), 3)  # (count, 3, size, size)
+        contrast = gray.float().std((1, 2, 3))  # in gray levels
+        found.append(gray[contrast > 8])
+    return TF.equalize(torch.cat(found)[:count])
 
 
 def photo_exemplars(n: int, size: int = 96, seed: int = 0) -> InMemoryDataset:
-    """Coloured patches of the photographs, to be told apart by the place that they are from.
+    """Color patches of the photographs; the class of a patch is the place it is from.
 
-    After Dosovitskiy et al. (2014), as :func:`photo_patches`, with their many classes: 24 places of 80×80 pixels in each
-    photograph, where there is something to see. A patch is such a place moved by up to 12 pixels, turned by up to 20°,
-    shown 1/1.4 to 1.4 times as large, with up to 30 % more or less contrast, and of each colour.
+    After Dosovitskiy et al. (2014), as :func:`photo_patches`, but with many classes, as in their
+    article: in each photograph the 24 places of 80×80 pixels that are chosen at random among
+    those of high contrast. A patch is such a place, shifted by up to 12 pixels, rotated by up to
+    20°, scaled by 1/1.4 to 1.4, with its contrast changed by up to 30 %, in all and by channel,
+    and the mean of each channel by up to 30 %.
 
     Args:
-        n: number of training patches, a multiple of 768: four or more for each of the 192 places, and a quarter as many test patches.
-        size: height and width in pixels that a patch is drawn with.
-        seed: of the places and of what is done to them.
+        n: number of training patches, a multiple of 768, four for each of the 192 places; there
+            are a quarter as many test patches.
+        size: height and width of a patch in pixels.
+        seed: for the places and the transformations.
 
     Raises:
-        ValueError: if ``n`` is not such a number.
+        ValueError: if ``n`` is not a positive multiple of 768.
     """
-    pictures, places, side = photos(), 24, 80
-    classes = [f"{name} {i}" for name in pictures for i in range(places)]
-    if n < 4 * len(classes) or n % (4 * len(classes)):
-        raise ValueError(f"n is a multiple of {4 * len(classes)}, so that all {len(classes)} places have equally many, not {n}")
+    photographs = photos()
+    classes = [f"{name} {i}" for name in photographs for i in range(PLACES)]
+    multiple = 4 * len(classes)
+    if n < multiple or n % multiple:
+        raise ValueError(
+            f"n must be a positive multiple of {multiple}, four for each of {len(classes)} places, "
+            f"got {n}"
+        )
     generator = torch.Generator().manual_seed(seed)
-    share = n // len(classes)  # of a class, to train on
-    images: tuple[list[Tensor], list[Tensor]] = [], []
-    for photo in pictures.values():
-        corners = torch.cartesian_prod(*(torch.arange(16, length - side - 16, 48) for length in photo.shape[1:]))  # (tiles, 2)
-        contrast = torch.stack([photo[:, y : y + side, x : x + side].float().std() for y, x in corners])
-        chosen = corners[contrast.topk(min(2 * places, len(corners))).indices]
-        for corner in chosen[torch.randperm(len(chosen), generator=generator)[:places]]:
-            drawn = _draw_exemplars(photo, corner + side / 2, side, share * 5 // 4, size, generator)
-            images[0].append(drawn[:share])
-            images[1].append(drawn[share:])
-    labels = [torch.arange(len(classes)).repeat_interleave(len(found[0])) for found in images]
-    return InMemoryDataset("photo exemplars", tuple(classes), torch.cat(images[0]), labels[0], torch.cat(images[1]), labels[1])
+    num_train = n // len(classes)  # patches of a place
+    num_test = num_train // 4
+    train_images: list[Tensor] = []
+    test_images: list[Tensor] = []
+    for photo in photographs.values():
+        for corner in _sample_places(photo, generator):
+            center = corner + PLACE_SIZE / 2
+            patches = _sample_exemplars(photo, center, num_train + num_test, size, generator)
+            train_images.append(patches[:num_train])
+            test_images.append(patches[num_train:])
+    labels = torch.arange(len(classes))
+    return InMemoryDataset(
+        "photo exemplars",
+        tuple(classes),
+        torch.cat(train_images),
+        labels.repeat_interleave(num_train),
+        torch.cat(test_images),
+        labels.repeat_interleave(num_test),
+    )
 
 
-def _draw_exemplars(photo: Tensor, centre: Tensor, side: int, count: int, size: int, generator: torch.Generator) -> Tensor:
-    """(count, 3, size, size): the place around ``centre``, a row and a column, drawn anew each time."""
-    reach = 96  # pixels: farther from the centre nothing is drawn
-    top, left = ((at - reach).clamp(min=0).int() for at in centre)
-    photo = photo[:, top : top + 2 * reach + side, left : left + 2 * reach + side]
-    centre = centre - torch.stack([top, left])
+def _sample_places(photo: Tensor, generator: torch.Generator) -> Tensor:
+    """Places of high contrast: their upper left corners, row and column, int64 (PLACES, 2)."""
+    candidates = [
+        torch.arange(PLACE_MARGIN, length - PLACE_SIZE - PLACE_MARGIN, PLACE_STRIDE)
+        for length in photo.shape[1:]
+    ]
+    corners = torch.cartesian_prod(*candidates)  # (candidates, 2)
+    contrast = torch.stack([
+        photo[:, y : y + PLACE_SIZE, x : x + PLACE_SIZE].float().std() for y, x in corners
+    ])
+    # A choice among twice as many, so that the seed matters
+    highest = contrast.topk(min(2 * PLACES, len(corners))).indices
+    order = torch.randperm(len(highest), generator=generator)
+    return corners[highest][order[:PLACES]]
+
+
+def _sample_exemplars(
+    photo: Tensor, center: Tensor, count: int, size: int, generator: torch.Generator
+) -> Tensor:
+    """Transformed patches of one place.
+
+    Args:
+        photo: uint8 (3, H, W).
+        center: of the place, row and column, float32 (2,).
+        count: number of patches.
+        size: height and width of a patch in pixels.
+        generator: for the transformations.
+
+    Returns:
+        uint8 (count, 3, size, size).
+    """
+    # Only the surroundings are converted to float and copied
+    top, left = ((position - REACH).clamp(min=0).int() for position in center)
+    photo = photo[:, top : top + 2 * REACH + PLACE_SIZE, left : left + 2 * REACH + PLACE_SIZE]
+    center = center - torch.stack([top, left])
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(count, *shape, generator=generator)
 
-    angle, half = uniform(-0.35, 0.35), side / 2 * 1.4 ** uniform(-1, 1)
-    length = torch.tensor(photo.shape[1:]).flip(0)  # width and height
-    middle = (centre.flip(0) + uniform(-12, 12, 2)) / length * 2 - 1  # x and y from -1 to 1, as grid_sample has them
-    turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).unflatten(1, (2, 2))  # (count, 2, 2)
-    turn = turn * (2 * half)[:, None, None] / length[:, None]
-    grid = affine_grid(torch.cat([turn, middle[:, :, None]], 2), [count, 3, size, size], align_corners=False)
-    drawn = grid_sample(photo.float().expand(count, -1, -1, -1), grid, padding_mode="reflection", align_corners=False)
-    mean = drawn.mean((2, 3), keepdim=True)
-    gain = uniform(0.7, 1.3, 1, 1, 1) * uniform(0.7, 1.3, 3, 1, 1)
-    return ((drawn - mean) * gain + mean * uniform(0.7, 1.3, 3, 1, 1)).round().clamp(0, 255).byte()
+    # The affine map from the patch to the photograph, both with x and y from -1 to 1
+    angle = uniform(-0.35, 0.35)
+    half_side = PLACE_SIZE / 2 * 1.4 ** uniform(-1, 1)  # in pixels of the photograph
+    sides = torch.tensor(photo.shape[1:]).flip(0)  # width and height
+    shift = uniform(-MAX_SHIFT, MAX_SHIFT, 2)
+    middle = (center.flip(0) + shift) / sides * 2 - 1  # (count, 2)
+    rotation = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1)
+    rotation = rotation.unflatten(1, (2, 2))  # (count, 2, 2)
+    linear = rotation * (2 * half_side)[:, None, None] / sides[:, None]
+    theta = torch.cat([linear, middle[:, :, None]], 2)  # (count, 2, 3)
+    grid = F.affine_grid(theta, [count, 3, size, size], align_corners=False)
+    sources = photo.float().expand(count, -1, -1, -1)
+    patches = F.grid_sample(sources, grid, padding_mode="reflection", align_corners=False)
+
+    mean = patches.mean((2, 3), keepdim=True)  # (count, 3, 1, 1)
+    contrast = uniform(0.7, 1.3, 1, 1, 1) * uniform(0.7, 1.3, 3, 1, 1)
+    patches = (patches - mean) * contrast + mean * uniform(0.7, 1.3, 3, 1, 1)
+    return patches.round().clamp(0, 255).byte()
 
 
 def cifar10(root: str | Path = CIFAR10_ROOT) -> InMemoryDataset:
-    """CIFAR-10 (Krizhevsky, 2009): 50,000 training and 10,000 test images of 32×32, in ten classes.
+    """CIFAR-10 (Krizhevsky, 2009): 50,000 training and 10,000 test images in ten classes.
 
     Args:
-        root: a folder with class folders in ``train/`` and ``test/``, or one that holds, or shall hold, torchvision's
-            download (170 MB, with a progress bar).
+        root: a folder with class folders in ``train/`` and ``test/``, or the folder of
+            torchvision's download, which is fetched if it is not there (170 MB, with a progress
+            bar).
+
+    Returns:
+        Images of 32×32 pixels, sorted by class.
 
     Raises:
-        FileNotFoundError: if there is neither, and no network to fetch it from.
-        ValueError: if the class folders do not agree, or a file in them is not a picture of 32×32.
+        FileNotFoundError: if there is neither, and the download fails.
+        ValueError: if the class folders differ, or a file in them is not an image of 32×32 pixels.
     """
     root = Path(root)
     if (root / "train").is_dir():
         return _read_class_folders(root)
     try:
-        train, test = (CIFAR10(root, train=part, download=True) for part in (True, False))
+        train = CIFAR10(root, train=True, download=True)
+        test = CIFAR10(root, train=False, download=True)
     except (OSError, RuntimeError) as error:
         raise FileNotFoundError(
-            f"CIFAR-10 is not in {root} and cannot be downloaded ({error}): connect this machine, or name a folder that has it as "
+            f"CIFAR-10 is not in {root} and cannot be downloaded ({error}): "
+            "connect this machine, or name a folder that has it as "
             "train/CLASS/*.png and test/CLASS/*.png"
         ) from error
     tensors = []
     for part in (train, test):
         labels = torch.tensor(part.targets)
-        order = labels.argsort(stable=True)  # class by class, as in folders
-        tensors += [torch.from_numpy(part.data).permute(0, 3, 1, 2)[order].contiguous(), labels[order]]
+        order = labels.argsort(stable=True)  # by class, as in class folders
+        images = torch.from_numpy(part.data).permute(0, 3, 1, 2)  # from (N, H, W, C)
+        tensors += [images[order].contiguous(), labels[order]]
     return InMemoryDataset("CIFAR-10", tuple(train.classes), *tensors)
 
 
 def _read_class_folders(root: Path) -> InMemoryDataset:
-    tensors = []
-    for part in train_val_folders(root):
-        tensors += [torch.stack([_read_32x32(path) for path in part.paths]), part.labels]  # (N, 3, 32, 32)
-    return InMemoryDataset("CIFAR-10", part.classes, *tensors)
+    train, test = train_val_folders(root)
+    return InMemoryDataset(
+        "CIFAR-10",
+        train.classes,
+        torch.stack([_read_32x32(path) for path in train.paths]),  # (N, 3, 32, 32)
+        train.labels,
+        torch.stack([_read_32x32(path) for path in test.paths]),
+        test.labels,
+    )
 
 
 def _read_32x32(path: str) -> Tensor:
     try:
         image = decode_image(path)
-    except OSError as problem:
-        raise ValueError(f"{path} cannot be used ({problem}): put a whole picture there, or remove the file") from problem
-    if image.shape != (3, 32, 32):
-        raise ValueError(f"{path} has {image.shape[2]}×{image.shape[1]} pixels, CIFAR-10's pictures 32×32: name another folder")
+    except OSError as error:
+        raise ValueError(f"{path} cannot be decoded ({error}): replace or remove it") from error
+    height, width = image.shape[1:]
+    if (height, width) != (32, 32):
+        raise ValueError(
+            f"{path} must have 32×32 pixels, as CIFAR-10's images, got {width}×{height}: "
+            "name another folder"
+        )
     return image
