@@ -1,4 +1,7 @@
-"""What is stored in the notebooks is what a run from top to bottom shows. nbval compares the numbers; these tests see to the rest."""
+"""What is stored in the notebooks is what a run from top to bottom shows.
+
+Nbval compares the numbers; these tests see to the rest.
+"""
 
 import re
 from html.parser import HTMLParser
@@ -6,8 +9,14 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import yaml
+
 from helpers import CHAPTERS, NOTEBOOKS, ROOT, data_of
+
+MAX_CELL_LINES = 20
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
 
 
 @pytest.fixture(params=NOTEBOOKS)
@@ -17,13 +26,20 @@ def path(request):
 
 @pytest.fixture
 def code(path):
-    notebook = nbformat.read(path, as_version=4)
+    """The code cells of a notebook."""
+    notebook = read(path)
     nbformat.validate(notebook)
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
+@pytest.fixture
+def outputs(code):
+    return [output for cell in code for output in cell.outputs]
+
+
 def test_every_notebook_is_in_the_table_of_contents():
-    assert {p.stem for p in (ROOT / "book").glob("*.ipynb")} == {Path(name).name for name in NOTEBOOKS}
+    found = {path.stem for path in (ROOT / "book").glob("*.ipynb")}
+    assert found == {Path(name).name for name in NOTEBOOKS}
 
 
 def test_stored_as_executed_from_top_to_bottom(code):
@@ -32,15 +48,18 @@ def test_stored_as_executed_from_top_to_bottom(code):
 
 def test_no_error_is_stored(code):
     for cell in code:
-        if "raises-exception" not in cell.metadata.get("tags", []):
-            assert not [out for out in cell.outputs if out.output_type == "error"]
-            assert not [out for out in cell.outputs if out.get("name") == "stderr"]
+        if "raises-exception" in cell.metadata.get("tags", []):
+            continue
+        for output in cell.outputs:
+            assert output.output_type != "error", cell.source
+            assert output.get("name") != "stderr", cell.source
 
 
-def test_no_widget_state_and_no_run_times_are_stored(path, code):
-    assert "widgets" not in nbformat.read(path, as_version=4).metadata
+def test_no_widget_state_and_no_run_times_are_stored(path, code, outputs):
+    assert "widgets" not in read(path).metadata
     assert not [cell for cell in code if "execution" in cell.metadata]
-    assert not [out for cell in code for out in cell.outputs if "widget-view" in str(out.get("data", {}).keys())]
+    for output in outputs:
+        assert not [kind for kind in output.get("data", {}) if "widget-view" in kind]
 
 
 def test_small_enough(path):
@@ -48,68 +67,88 @@ def test_small_enough(path):
 
 
 def test_no_cell_is_longer_than_twenty_lines(code):
-    assert [cell.source for cell in code if len(cell.source.splitlines()) > 20] == []
+    assert [cell.source for cell in code if len(cell.source.splitlines()) > MAX_CELL_LINES] == []
 
 
-class Pictures(HTMLParser):
-    """Collects the pictures of a piece of HTML, and those without alternative text."""
+class ImageParser(HTMLParser):
+    """Counts the images of a piece of HTML, and collects those without alternative text."""
 
     def __init__(self):
         super().__init__()
-        self.found, self.silent = 0, []
+        self.count = 0
+        self.without_alternative = []
 
     def handle_starttag(self, tag, attributes):
         attributes = dict(attributes)
-        if tag in ("img", "svg"):
-            self.found += 1
-            if not (attributes.get("alt") if tag == "img" else attributes.get("role") == "img" and attributes.get("aria-label")):
-                self.silent.append((tag, attributes))
+        if tag == "img":
+            alternative = attributes.get("alt")
+        elif tag == "svg":
+            alternative = attributes.get("role") == "img" and attributes.get("aria-label")
+        else:
+            return
+        self.count += 1
+        if not alternative:
+            self.without_alternative.append((tag, attributes))
 
 
 def test_every_figure_has_alternative_text(code):
     for cell in code:
-        for out in cell.outputs:
-            data = out.get("data", {})
+        for output in cell.outputs:
+            data = output.get("data", {})
             if "image/png" in data:
-                assert cell.metadata.get("mystnb", {}).get("image", {}).get("alt"), cell.source
-            pictures = Pictures()
-            pictures.feed(data.get("text/html", ""))
-            assert not pictures.silent
-            if 'class="explore"' in data.get("text/html", ""):
-                assert pictures.found
+                image = cell.metadata.get("mystnb", {}).get("image", {})
+                assert image.get("alt"), cell.source
+            html = data.get("text/html", "")
+            images = ImageParser()
+            images.feed(html)
+            assert images.without_alternative == []
+            if 'class="explore"' in html:
+                assert images.count > 0
 
 
 def test_each_chapter_has_an_explorer_and_exercises(path):
     if path.stem == "claims":  # a table, and no chapter
         return
-    text = path.read_text()
-    assert "figure class=\\\"explore\\\"" in text
-    assert text.count("{exercise}") >= 3 and text.count("{exercise}") == text.count("{solution-start}")
+    text = path.read_text(encoding="utf-8")
+    assert r"figure class=\"explore\"" in text
+    assert text.count("{exercise}") >= 3
+    assert text.count("{exercise}") == text.count("{solution-start}")
 
 
-def test_sliders_have_five_stops_or_more(code):
-    pages = [out.data["text/html"] for cell in code for out in cell.outputs if 'class="explore"' in str(out.get("data"))]
-    stops = [int(last) + 1 for page in pages for last in re.findall(r'type="range".*?max="(\d+)"', data_of(page)["inputs"])]
-    assert all(stop >= 5 for stop in stops)
+def test_sliders_have_five_stops_or_more(outputs):
+    for output in outputs:
+        page = output.get("data", {}).get("text/html", "")
+        if 'class="explore"' not in page:
+            continue
+        inputs = data_of(page)["inputs"]
+        for last in re.findall(r'type="range".*?max="(\d+)"', inputs):
+            assert int(last) + 1 >= 5
 
 
-def sources():
+def prose():
     """The text of the pages as it is written."""
     for name in CHAPTERS:
         if name in NOTEBOOKS:
-            yield from (cell.source for cell in nbformat.read(ROOT / f"{name}.ipynb", as_version=4).cells if cell.cell_type == "markdown")
+            cells = read(ROOT / f"{name}.ipynb").cells
+            yield from (cell.source for cell in cells if cell.cell_type == "markdown")
         else:
-            yield (ROOT / f"{name}.md").read_text()
+            yield (ROOT / f"{name}.md").read_text(encoding="utf-8")
 
 
 def test_every_reference_is_cited():
-    """That every citation has its reference, the build of the pages says."""
-    entries = set(re.findall(r"^@\w+\{(\w+),", (ROOT / "book" / "references.bib").read_text(), re.M))
-    cited = {key.strip() for text in sources() for keys in re.findall(r"\{cite[:\w]*\}`([^`]+)`", text) for key in keys.split(",")}
+    """The build of the pages checks that every citation has its reference."""
+    references = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
+    entries = set(re.findall(r"^@\w+\{(\w+),", references, re.M))
+    cited = set()
+    for text in prose():
+        for keys in re.findall(r"\{cite[:\w]*\}`([^`]+)`", text):
+            cited |= {key.strip() for key in keys.split(",")}
     assert entries - cited == set()
 
 
 def test_every_word_of_the_glossary_is_linked_to_a_chapter():
-    words = re.findall(r"^(\S.*)\n((?:  .+\n)+)", (ROOT / "book" / "glossary.md").read_text(), re.M)
+    glossary = (ROOT / "book" / "glossary.md").read_text(encoding="utf-8")
+    words = re.findall(r"^(\S.*)\n((?:  .+\n)+)", glossary, re.M)
     assert len(words) > 40
-    assert [word for word, text in words if not re.search(r"\[\]\((.+?)\.ipynb\)\s*$", text)] == []
+    link = re.compile(r"\[\]\((.+?)\.ipynb\)\s*$")
+    assert [word for word, text in words if not link.search(text)] == []
