@@ -1,9 +1,11 @@
-"""What training leaves on the disk: checkpoints to go on from, and weights to share.
+"""Files that training leaves: checkpoints to resume from, and weights to share.
 
-Neither is ever executed: checkpoints are read with ``weights_only=True``, weights are ``.safetensors``.
+Reading them executes no code: checkpoints are loaded with ``weights_only=True``, and weights are
+``.safetensors`` files.
 """
 
 import errno
+import importlib.metadata
 import io
 import json
 import os
@@ -16,125 +18,205 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-FORMAT = "alexnet.train, format 1"
 CHECKPOINT, PREVIOUS, DAMAGED = "checkpoint.pt", "previous.pt", "damaged.pt"
+
+FORMAT = "alexnet.train, format 2"
+FORMAT_1 = "alexnet.train, format 1"  # of version 0.1.0
+# Keys of format 1, and what they are called since
+RENAMED_KEYS = {
+    "options": "config",
+    "schedule": "scheduler",
+    "pictures": "num_images",
+    "names": "files_hash",
+    "broken": "failures",
+}
 
 
 def save(folder: Path, state: dict) -> None:
-    """Make ``checkpoint.pt`` of a state; the one before it becomes ``previous.pt``.
+    """Write a state to ``checkpoint.pt``, and keep the one before it as ``previous.pt``.
 
-    At every moment one of the two is whole: the new one is complete on the disk before it gets its name.
+    At every moment at least one of the two is complete.
+
+    Args:
+        folder: of the run.
+        state: plain values and tensors by name.
 
     Raises:
-        OSError: if it cannot be written. What was there stays.
+        OSError: if it cannot be written. The files that were there are kept.
     """
     buffer = io.BytesIO()
-    torch.save({"format": FORMAT} | state, buffer)
+    torch.save({**state, "format": FORMAT}, buffer)
 
-    def rotate() -> None:
+    def keep_previous() -> None:
         if (folder / CHECKPOINT).exists():
             os.replace(folder / CHECKPOINT, folder / PREVIOUS)
 
-    atomic_write(folder / CHECKPOINT, buffer.getbuffer(), rotate)
+    atomic_write(folder / CHECKPOINT, buffer.getbuffer(), keep_previous)
 
 
-def atomic_write(path: Path, data: bytes | memoryview, before: Callable[[], object] = lambda: None) -> None:
-    """Make a file of the data, or leave what was there: it is complete on the disk before it gets its name.
+def atomic_write(
+    path: Path, data: bytes | memoryview, before_rename: Callable[[], object] = lambda: None
+) -> None:
+    """Write a file so that no half of it is ever found under its name.
+
+    The data go to a temporary file, which is renamed once it is complete on the disk.
 
     Args:
-        before: done in the last moment.
+        path: of the file.
+        data: all of its content.
+        before_rename: called when only the renaming is left to do.
 
     Raises:
-        OSError: if it cannot be written.
+        OSError: if it cannot be written. A file that was there is kept.
     """
-    part = path.with_suffix(".part")
+    temporary = path.with_suffix(".part")
     try:
-        with open(part, "wb") as file:
+        with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        before()
-        os.replace(part, path)
+        before_rename()
+        os.replace(temporary, path)
         folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)  # the names, too
+        os.fsync(folder)  # the new names must reach the disk, too
         os.close(folder)
-    except OSError as problem:
+    except OSError as error:
         with suppress(OSError):
-            part.unlink()
-        full = problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        way_out = "free some space there" if full else "let it be writable"
-        raise OSError(f"{path} of {len(data) / 1e6:,.1f} MB cannot be written ({problem.strerror}): {way_out}, then --resume") from problem
+            temporary.unlink()
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        way_out = "free some space there" if full else "make it writable"
+        raise OSError(
+            f"{path} of {len(data) / 1e6:,.1f} MB cannot be written ({error.strerror}): "
+            f"{way_out}, then --resume"
+        ) from error
 
 
 def load(path: Path) -> dict:
-    """The state in a checkpoint.
+    """Read the state in a checkpoint, with the keys of this version.
+
+    Args:
+        path: of a ``checkpoint.pt`` that this version or 0.1.0 wrote.
 
     Raises:
         OSError: if there is none, or it cannot be read.
-        ValueError: if the file is truncated, or not a checkpoint of this program.
+        ValueError: if the file is truncated, of another program, or of a version that this one
+            does not know.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing")
     try:
-        with zipfile.ZipFile(path) as file:  # torch.load does not look at the checksums
+        with zipfile.ZipFile(path) as file:  # torch.load does not verify the checksums
             damaged = file.testzip()
         if damaged:
             raise zipfile.BadZipFile(damaged)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as problem:  # a dozen kinds, from EOFError to UnpicklingError, and each is a broken or foreign file
-        raise ValueError(f"{path} is refused: it is cut off, damaged, or holds more than numbers ({type(problem).__name__})") from problem
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise ValueError(f"{path} is refused: it was not written by alexnet.train, or by another version of it")
-    return state
+    except Exception as error:  # a dozen types, from EOFError to UnpicklingError
+        raise ValueError(
+            f"{path} is refused: it is cut off, damaged, or holds more than numbers "
+            f"({type(error).__name__})"
+        ) from error
+    found = str(state.get("format")) if isinstance(state, dict) else ""
+    if not found.startswith("alexnet.train, format "):
+        raise ValueError(f"{path} is refused: it was not written by alexnet.train")
+    if found not in (FORMAT, FORMAT_1):
+        raise ValueError(
+            f"{path} is refused: it has the format {found!r}, and this is "
+            f"alexnet {_package_version()}, which reads formats 1 and 2: "
+            "take the version that wrote it"
+        )
+    return _upgrade(state) if found == FORMAT_1 else state
+
+
+def _upgrade(state: dict) -> dict:
+    """A state of format 1 as one of format 2: the same values under other keys."""
+    return {RENAMED_KEYS.get(key, key): value for key, value in state.items()} | {"format": FORMAT}
+
+
+def _package_version() -> str:
+    try:
+        return importlib.metadata.version("alexnet")
+    except importlib.metadata.PackageNotFoundError:
+        return "from a checkout that is not installed"
 
 
 def load_latest(folder: Path) -> dict | None:
-    """The last good state in a folder, or None where there never was one.
+    """Read the last intact checkpoint of a folder.
+
+    If ``checkpoint.pt`` is refused and ``previous.pt`` is not, the former is renamed to
+    ``damaged.pt``, and a line on stderr says so.
+
+    Returns:
+        The state, or None if the folder has no checkpoint.
 
     Raises:
-        ValueError: if there are checkpoints and none is good.
+        OSError: if one cannot be read.
+        ValueError: if there are checkpoints and all are refused.
     """
-    refused = []
+    refused: list[str] = []
     for path in (folder / CHECKPOINT, folder / PREVIOUS):
         try:
             state = load(path)
         except FileNotFoundError:
             continue
-        except ValueError as problem:
-            refused.append(str(problem))
+        except ValueError as error:
+            refused.append(str(error))
             continue
-        for line in refused:
-            os.replace(folder / CHECKPOINT, folder / DAMAGED)  # or the next one would push the good one out
-            print(f"{line}; {path.name} is used, and the other is {DAMAGED} now", file=sys.stderr)
+        if refused:
+            # Otherwise the next save would replace the intact one by it
+            os.replace(folder / CHECKPOINT, folder / DAMAGED)
+            print(
+                f"{refused[0]}; {path.name} is used, and the other is {DAMAGED} now",
+                file=sys.stderr,
+            )
         return state
     if refused:
         raise ValueError("; ".join(refused))
     return None
 
 
-def save_weights(path: Path, tensors: dict[str, Tensor], card: dict) -> None:
-    """Weights to share, as safetensors, with a card of plain values that says what they are."""
-    from safetensors.torch import save  # here, since whoever does not share weights needs it not
+def save_weights(path: Path, tensors: dict[str, Tensor], metadata: dict) -> None:
+    """Write weights to share, as safetensors.
 
-    data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"card": json.dumps(card)})
-    atomic_write(path, data)
+    Args:
+        path: of the file.
+        tensors: by name.
+        metadata: plain values that say what the weights are. They are stored as JSON under the
+            key ``card``, as they were in version 0.1.0.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    from safetensors.torch import save  # imported lazily: only needed for export
+
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    atomic_write(path, save(contiguous, {"card": json.dumps(metadata)}))
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """The tensors of a safetensors file, and its card.
+    """Read what :func:`save_weights` wrote.
+
+    Returns:
+        The tensors by name, and the metadata.
 
     Raises:
-        ValueError: if it is not such a file, or has no card.
+        ValueError: if it is not a safetensors file, or has no such metadata.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "pt") as file:
-            tensors, card = {name: file.get_tensor(name) for name in file.keys()}, (file.metadata() or {}).get("card")
-        return tensors, json.loads(card or "")
-    except SafetensorError as problem:
-        raise ValueError(f"{path} is refused: it is no whole safetensors file ({problem})") from problem
-    except json.JSONDecodeError as problem:
-        raise ValueError(f"{path} is refused: it has no card that names the variant and the classes") from problem
+            tensors = {}
+            for name in file.keys():  # noqa: SIM118 (not a dict: it cannot be iterated over)
+                tensors[name] = file.get_tensor(name)
+            metadata = (file.metadata() or {}).get("card", "")
+        return tensors, json.loads(metadata)
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is refused: it is not a complete safetensors file ({error})"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path} is refused: it has no metadata that names the variant and the classes"
+        ) from error

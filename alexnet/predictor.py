@@ -1,5 +1,4 @@
-"""A trained net with its preprocessing."""
-
+"""A trained net with its preprocessing: from images to the probabilities of classes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,114 +6,171 @@ from pathlib import Path
 import torch
 import torchvision
 from torch import Tensor, nn
-from torchvision.transforms.v2.functional import center_crop
+from torchvision.transforms.v2 import functional as TF
 
 from alexnet import checkpoint
-from alexnet.augment import ten_crop
+from alexnet.augment import ten_crop as make_ten_crops
 from alexnet.model import AlexNet
 from alexnet.two_gpu import TwoGPUAlexNet
 
-
-
-SMALL = Path(__file__).parent / "weights" / "small.safetensors"
+SMALL = Path(__file__).parent / "weights" / "small.safetensors"  # ships with the package
 
 
 @dataclass
 class Predictor:
-    """A net, and what was done to the pictures that it learned from."""
+    """A net, its classes, and the preprocessing that it was trained with.
+
+    Attributes:
+        model: takes float32 (N, 3, crop, crop), returns logits (N, classes).
+        classes: their names; empty for torchvision's weights, which have ImageNet's.
+        resize: height and width in pixels of the square that is kept of an image.
+        crop: height and width in pixels of what the net sees of it.
+        mean: subtracted from pixels of 0 to 1, (3, crop, crop) or (3, 1, 1).
+        std: then divided by, (3, 1, 1).
+    """
 
     model: nn.Module
     classes: tuple[str, ...]
-    resize: int  # side of the square that is cut out of a picture, in pixels
-    crop: int  # side of what the net sees
-    mean: Tensor  # subtracted: (3, crop, crop), or (3, 1, 1), of pixels from 0 to 1
-    std: Tensor  # divided by: (3, 1, 1)
+    resize: int
+    crop: int
+    mean: Tensor
+    std: Tensor
 
     def normalize(self, views: Tensor) -> Tensor:
-        """What the net takes, float32 (N, 3, crop, crop), of views in uint8."""
+        """Turn views, uint8 (N, 3, crop, crop), into the float32 input of the net."""
         return (views / 255 - self.mean) / self.std
 
     def class_name(self, label: int) -> str:
-        """The class of that index, in words."""
-        return (self.classes or torchvision.models.AlexNet_Weights.IMAGENET1K_V1.meta["categories"])[label]
+        """The name of the class with that index."""
+        imagenet = torchvision.models.AlexNet_Weights.IMAGENET1K_V1.meta["categories"]
+        return (self.classes or imagenet)[label]
 
     def to(self, device: torch.device | str) -> "Predictor":
-        """All of it on a device. A net in two columns stays where it is."""
-        model = self.model if isinstance(self.model, TwoGPUAlexNet) else self.model.to(device)
-        return Predictor(model, self.classes, self.resize, self.crop, self.mean.to(device), self.std.to(device))
+        """The same on another device; only a net in two columns stays where it is."""
+        two_gpu = isinstance(self.model, TwoGPUAlexNet)
+        model = self.model if two_gpu else self.model.to(device)
+        mean, std = self.mean.to(device), self.std.to(device)
+        return Predictor(model, self.classes, self.resize, self.crop, mean, std)
 
     @torch.no_grad()
-    def probabilities(self, squares: Tensor, ten: bool = False) -> Tensor:
-        """Softmax of the centre crop, or its mean over the ten crops of section 4.1.
+    def probabilities(self, images: Tensor, ten_crop: bool = False) -> Tensor:
+        """Softmax of the center crop, or its mean over the ten crops of section 4.1.
+
+        The net is in evaluation mode meanwhile, and then again in the mode that it was in.
 
         Args:
-            squares: uint8 (N, 3, resize, resize), on the device of the mean.
+            images: uint8 (N, 3, resize, resize), 0 to 255, on the device of the mean.
+            ten_crop: whether to average over ten crops.
 
         Returns:
-            (N, classes), in evaluation mode whatever mode the net is in.
+            float32 (N, classes), each row with sum 1.
         """
-        views = ten_crop(squares, self.crop) if ten else center_crop(squares, [self.crop, self.crop])[:, None]
+        if ten_crop:
+            views = make_ten_crops(images, self.crop)  # (N, 10, 3, crop, crop)
+        else:
+            views = TF.center_crop(images, [self.crop, self.crop])[:, None]  # (N, 1, ...)
         x = self.normalize(views.flatten(0, 1))  # (N · views, 3, crop, crop)
         training = self.model.training
         logits = self.model.eval()(x).float()
         self.model.train(training)
-        return logits.softmax(1).unflatten(0, (len(squares), -1)).mean(1)
+        by_view = logits.softmax(1).unflatten(0, (len(images), -1))  # (N, views, classes)
+        return by_view.mean(1)
 
 
 def topk_correct(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """How many are right, and how many are among the five most probable: int64 (2,). Of fewer than five classes all are."""
-    ranked = probabilities.topk(min(5, probabilities.shape[1]), dim=1).indices == labels[:, None]  # (N, 5)
-    return torch.stack([ranked[:, 0].sum(), ranked.sum()])
+    """Count the images whose label is the most probable class, and is among the first five.
+
+    With five classes or fewer, top-5 is always correct.
+
+    Args:
+        probabilities: (N, classes).
+        labels: int64 (N,).
+
+    Returns:
+        int64 (2,): top-1 and top-5.
+    """
+    k = min(5, probabilities.shape[1])
+    correct = probabilities.topk(k, dim=1).indices == labels[:, None]  # (N, k)
+    return torch.stack([correct[:, 0].sum(), correct.sum()])
 
 
 def load(weights: str | Path) -> Predictor:
-    """A trained net: ``"small"``, ``"torchvision"``, a checkpoint of alexnet.train, or its ``model.safetensors``.
+    """Load a trained net, on the CPU.
+
+    Args:
+        weights: ``"small"``, the net of 32×32 pixels that ships with the package and knows the
+            classes of CIFAR-10; ``"torchvision"``, its AlexNet, which it downloads; or the path of
+            a checkpoint or a ``model.safetensors`` of :mod:`alexnet.train`.
 
     Raises:
-        FileNotFoundError: if there is no such file, or torchvision cannot download.
+        FileNotFoundError: if there is no such file, or the download fails.
         ValueError: if the file is something else, or damaged.
     """
     if str(weights) == "torchvision":
-        return _torchvision()
+        return _from_torchvision()
     path = SMALL if str(weights) == "small" else Path(weights)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is no file: name a checkpoint.pt or a model.safetensors of alexnet.train, small, or torchvision")
-    what = checkpoint.load_weights(path) if path.suffix.lower() == ".safetensors" else checkpoint.load(path)
+        raise FileNotFoundError(
+            f"{path} is not a file: name a checkpoint.pt or a model.safetensors of alexnet.train, "
+            "small, or torchvision"
+        )
+    is_weights = path.suffix.lower() == ".safetensors"
+    content = checkpoint.load_weights(path) if is_weights else checkpoint.load(path)
     try:
-        trained = _from_weights(*what) if isinstance(what, tuple) else _from_checkpoint(what)
-        if trained.crop > trained.resize:  # center_crop would fill up with black
-            raise ValueError(f"a crop of {trained.crop} out of {trained.resize}")
-        trained.probabilities(torch.zeros(1, 3, trained.resize, trained.resize, dtype=torch.uint8))  # or it would fail at the first picture
-        return trained
-    except (KeyError, TypeError, ValueError, RuntimeError) as problem:  # of whatever else it holds
-        raise ValueError(f"{path} is refused: its weights and what it says of them do not belong together") from problem
+        predictor = _from_weights(*content) if is_weights else _from_checkpoint(content)
+        _check(predictor)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{path} is refused: its weights do not fit the variant, classes, resize, crop, mean "
+            "and std that it names"
+        ) from error
+    return predictor
 
 
-def _from_weights(tensors: dict[str, Tensor], card: dict) -> Predictor:
+def _check(predictor: Predictor) -> None:
+    """Fail now rather than at the first image."""
+    if predictor.crop > predictor.resize:  # center_crop would pad with black
+        raise ValueError(f"crop must be <= resize, got {predictor.crop} and {predictor.resize}")
+    side = predictor.resize
+    predictor.probabilities(torch.zeros(1, 3, side, side, dtype=torch.uint8))
+
+
+def _from_weights(tensors: dict[str, Tensor], metadata: dict) -> Predictor:
     mean, std = tensors.pop("mean"), tensors.pop("std")
-    model = AlexNet(len(card["classes"]), card["variant"])
+    classes = tuple(metadata["classes"])
+    model = AlexNet(len(classes), metadata["variant"])
     model.load_state_dict(tensors)
-    return Predictor(model, tuple(card["classes"]), card["resize"], card["crop"], mean, std)
+    return Predictor(model, classes, metadata["resize"], metadata["crop"], mean, std)
 
 
 def _from_checkpoint(state: dict) -> Predictor:
-    options, classes = state["options"], tuple(state["classes"])
-    model = AlexNet(len(classes), options["variant"])
-    model = TwoGPUAlexNet.from_alexnet(model, ("cpu", "cpu")) if options["two_gpu"] else model
-    model.load_state_dict(state["model"])
-    model = model.to_alexnet() if options["two_gpu"] else model
-    return Predictor(model, classes, options["resize"], options["crop"], state["mean"], state["std"])
+    config, classes = state["config"], tuple(state["classes"])
+    model = AlexNet(len(classes), config["variant"])
+    if config["two_gpu"]:
+        two_gpu = TwoGPUAlexNet.from_alexnet(model, ("cpu", "cpu"))
+        two_gpu.load_state_dict(state["model"])
+        model = two_gpu.to_alexnet()
+    else:
+        model.load_state_dict(state["model"])
+    return Predictor(model, classes, config["resize"], config["crop"], state["mean"], state["std"])
 
 
-def _torchvision() -> Predictor:
+def _from_torchvision() -> Predictor:
     weights = torchvision.models.AlexNet_Weights.IMAGENET1K_V1
     try:
         model = torchvision.models.alexnet(weights=weights)
-    except Exception as problem:  # as many kinds as in checkpoint.read
+    except Exception as error:  # as many types as in checkpoint.load
         path = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[1]
         if path.is_file():
-            raise ValueError(f"{path} is cut off, damaged, or not torchvision's ({type(problem).__name__}): delete it, and it is downloaded again") from problem
-        raise FileNotFoundError(f"torchvision's weights are not here and cannot be downloaded ({problem}): connect this machine") from problem
+            raise ValueError(
+                f"{path} is cut off, damaged, or not torchvision's ({type(error).__name__}): "
+                "delete it, and it is downloaded again"
+            ) from error
+        raise FileNotFoundError(
+            f"torchvision's weights are not here and cannot be downloaded ({error}): "
+            "connect this machine"
+        ) from error
     transform = weights.transforms()
-    mean, std = (torch.tensor(value)[:, None, None] for value in (transform.mean, transform.std))
-    return Predictor(model, (), transform.resize_size[0], transform.crop_size[0], mean, std)
+    mean, std = torch.tensor(transform.mean), torch.tensor(transform.std)  # (3,)
+    resize, crop = transform.resize_size[0], transform.crop_size[0]
+    return Predictor(model, (), resize, crop, mean[:, None, None], std[:, None, None])

@@ -1,4 +1,4 @@
-"""What several test files share: where things are, explorers read back, and all that can be wrong with files and options."""
+"""What several test files share: paths, explorers, odd and broken files, runs of the command."""
 
 import io
 import json
@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 import yaml
 from PIL import Image
 from torchvision.transforms.v2 import functional as TF
 
-from alexnet import train
+from alexnet import AlexNet, checkpoint, train
 from alexnet.datasets import photos
 
 ROOT = Path(__file__).parents[1]
@@ -107,7 +108,30 @@ BROKEN_IMAGES = {  # files that hold no complete image
     "too long and thin": encode(Image.new("RGB", (3000, 2)), "PNG"),
 }
 
-# Checkpoints
+# Weights and checkpoints
+
+# Written by version 0.1.0 on the images of the fixture data_folder, one of which was cut off
+OLD_CHECKPOINT = ROOT / "tests/data/checkpoint-0.1.0.pt.xz"  # stopped in the second epoch
+OLD_WEIGHTS = ROOT / "tests/data/model-0.1.0.safetensors.xz"  # at the end of that epoch
+
+
+def save_random_weights(path: Path, classes: tuple[str, ...]) -> None:
+    """Write a file like ``model.safetensors``, of an untrained net of the variant small."""
+    torch.manual_seed(0)
+    tensors = AlexNet(len(classes), "small").state_dict()
+    tensors |= {"mean": torch.rand(3, 32, 32), "std": torch.full((3, 1, 1), 0.25)}
+    metadata = {"variant": "small", "classes": classes, "resize": 36, "crop": 32}
+    checkpoint.save_weights(path, tensors, metadata)
+
+
+def save_torchvision_weights(hub: Path) -> torch.nn.Module:
+    """Write random weights to where torchvision looks for its download; the net that has them."""
+    torch.manual_seed(0)
+    net = torchvision.models.alexnet()
+    name = torchvision.models.AlexNet_Weights.IMAGENET1K_V1.url.rsplit("/", 1)[1]
+    (hub / "checkpoints").mkdir(parents=True)
+    torch.save(net.state_dict(), hub / "checkpoints" / name)
+    return net
 
 
 def flip_a_bit(path: Path) -> None:

@@ -1,19 +1,27 @@
+import errno
+import importlib.metadata
+import lzma
 import pickle
 import random
 
 import pytest
 import torch
-from helpers import BROKEN_CHECKPOINTS
+from safetensors.torch import save_file
 
 from alexnet import checkpoint
+from helpers import BROKEN_CHECKPOINTS, OLD_CHECKPOINT
 
 
 def state(number):
-    return {"model": {"w": torch.full((1000,), float(number))}, "epoch": number, "history": [{"loss": 1.5}]}
+    return {
+        "model": {"w": torch.full((1000,), float(number))},
+        "epoch": number,
+        "history": [{"loss": 1.5}],
+    }
 
 
-class Opens:
-    """What a pickle can do when it is read: this one makes a file."""
+class OpensFile:
+    """What a pickle can do when it is loaded: this one makes a file."""
 
     def __init__(self, path):
         self.path = path
@@ -22,23 +30,30 @@ class Opens:
         return open, (str(self.path), "w")
 
 
-def test_written_and_read(tmp_path):
+def test_what_is_saved_is_what_is_loaded(tmp_path):
     assert checkpoint.load_latest(tmp_path) is None
     for number in (1, 2, 3):
         checkpoint.save(tmp_path, state(number))
         assert checkpoint.load_latest(tmp_path)["epoch"] == number
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "previous.pt"}
     assert checkpoint.load(tmp_path / "previous.pt")["epoch"] == 2
-    found = checkpoint.load(tmp_path / "checkpoint.pt")
-    assert found["model"]["w"].equal(state(3)["model"]["w"]) and found["history"] == [{"loss": 1.5}]
+    loaded = checkpoint.load(tmp_path / "checkpoint.pt")
+    assert loaded["model"]["w"].equal(state(3)["model"]["w"])
+    assert loaded["history"] == [{"loss": 1.5}]
+    assert loaded["format"] == "alexnet.train, format 2"
 
 
-def test_nothing_is_executed(tmp_path):
-    for save in (torch.save, lambda what, path: path.write_bytes(pickle.dumps(what, protocol=2))):
-        save({"format": checkpoint.FORMAT, "x": Opens(tmp_path / "opened")}, tmp_path / "checkpoint.pt")
-        with pytest.raises(ValueError, match="checkpoint.pt is refused: it is cut off, damaged, or holds more than numbers"):
-            checkpoint.load(tmp_path / "checkpoint.pt")
-        assert not (tmp_path / "opened").exists()
+def test_loading_executes_nothing(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    content = {"format": checkpoint.FORMAT, "x": OpensFile(tmp_path / "opened")}
+    sentence = "checkpoint.pt is refused: it is cut off, damaged, or holds more than numbers"
+    torch.save(content, path)
+    with pytest.raises(ValueError, match=sentence):
+        checkpoint.load(path)
+    path.write_bytes(pickle.dumps(content, protocol=2))
+    with pytest.raises(ValueError, match=sentence):
+        checkpoint.load(path)
+    assert not (tmp_path / "opened").exists()
 
 
 @pytest.mark.parametrize("kind", BROKEN_CHECKPOINTS)
@@ -49,60 +64,134 @@ def test_a_broken_one_is_refused_and_the_one_before_it_is_used(kind, tmp_path, c
     before = path.read_bytes()
     BROKEN_CHECKPOINTS[kind](path)
     assert path.read_bytes() != before
-    with pytest.raises(ValueError, match="checkpoint.pt is refused: it "):
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is refused: it "):
         checkpoint.load(path)
     assert checkpoint.load_latest(tmp_path)["epoch"] == 2
-    told = capsys.readouterr().err
-    assert "checkpoint.pt is refused" in told and "previous.pt is used" in told and told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert "checkpoint.pt is refused" in message and "previous.pt is used" in message
+    assert message.count("\n") == 1
 
 
-def test_any_cut_is_seen(tmp_path):
+def test_a_cut_at_any_place_is_noticed(tmp_path):
     checkpoint.save(tmp_path, state(1))
-    data, places = (tmp_path / "checkpoint.pt").read_bytes(), random.Random(0)
+    path, generator = tmp_path / "checkpoint.pt", random.Random(0)
+    data = path.read_bytes()
     for _ in range(50):
-        (tmp_path / "checkpoint.pt").write_bytes(data[: places.randrange(len(data))])
+        path.write_bytes(data[: generator.randrange(len(data))])
         with pytest.raises(ValueError, match="is refused"):
             checkpoint.load_latest(tmp_path)
 
 
-def test_weights_to_share(tmp_path):
-    path = tmp_path / "model.safetensors"
-    checkpoint.save_weights(path, {"w": torch.arange(6.0).view(2, 3).T}, {"variant": "small", "classes": ["a", "b"]})
-    tensors, card = checkpoint.load_weights(path)
-    assert tensors["w"].equal(torch.arange(6.0).view(2, 3).T) and card == {"variant": "small", "classes": ["a", "b"]}
-    path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(ValueError, match="model.safetensors is refused: it is no whole safetensors file"):
-        checkpoint.load_weights(path)
-    from safetensors.torch import save_file
-
-    save_file({"w": torch.zeros(2)}, path)
-    with pytest.raises(ValueError, match="is refused: it has no card"):
-        checkpoint.load_weights(path)
-
-
-def test_killed_while_a_damaged_one_is_replaced(tmp_path, monkeypatch, capsys):
-    """The good one stays, whatever happens until the new one is in its place."""
+def test_a_kill_while_a_damaged_one_is_replaced_loses_nothing(tmp_path, monkeypatch):
+    """The intact one stays, whatever happens until the new one is in its place."""
     for number in (1, 2):
         checkpoint.save(tmp_path, state(number))
     (tmp_path / "checkpoint.pt").write_bytes(b"damaged")
     assert checkpoint.load_latest(tmp_path)["epoch"] == 1
-    replace, killed = checkpoint.os.replace, type("Killed", (BaseException,), {})
+    replace = checkpoint.os.replace
+
+    class Killed(BaseException):
+        pass
 
     def die(source, target):
         if str(source).endswith(".part"):
-            raise killed
+            raise Killed
         replace(source, target)
 
     monkeypatch.setattr(checkpoint.os, "replace", die)
-    with pytest.raises(killed):
+    with pytest.raises(Killed):
         checkpoint.save(tmp_path, state(3))
     monkeypatch.undo()
-    assert checkpoint.load_latest(tmp_path)["epoch"] == 1 and (tmp_path / "damaged.pt").read_bytes() == b"damaged"
+    assert checkpoint.load_latest(tmp_path)["epoch"] == 1
+    assert (tmp_path / "damaged.pt").read_bytes() == b"damaged"
 
 
 def test_one_that_cannot_be_read_is_not_called_damaged(tmp_path, monkeypatch):
     checkpoint.save(tmp_path, state(1))
-    monkeypatch.setattr(checkpoint.zipfile, "ZipFile", lambda path: open("/proc/self/mem/no"))  # an OSError, as of a disk that fails
-    with pytest.raises(OSError, match="Not a directory"):
+
+    def fail(path):
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(checkpoint.zipfile, "ZipFile", fail)
+    with pytest.raises(OSError, match="Input/output error"):
         checkpoint.load_latest(tmp_path)
     assert (tmp_path / "checkpoint.pt").exists()
+
+
+# Files of other versions
+
+
+@pytest.fixture
+def old_checkpoint(tmp_path):
+    """The checkpoint of a run of version 0.1.0, which was stopped in its second epoch."""
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(lzma.decompress(OLD_CHECKPOINT.read_bytes()))
+    return path
+
+
+def test_a_checkpoint_of_0_1_0_is_loaded_with_the_keys_of_this_version(old_checkpoint):
+    old = torch.load(old_checkpoint, weights_only=True)
+    assert old["format"] == "alexnet.train, format 1"
+    loaded = checkpoint.load(old_checkpoint)
+    assert loaded["format"] == checkpoint.FORMAT
+    renamed = {"config", "scheduler", "num_images", "files_hash", "failures"}
+    same = {"classes", "model", "optimizer", "mean", "std", "pca", "epoch", "step", "losses"}
+    assert set(loaded) == renamed | same | {"history", "format"}
+    assert loaded["config"] == old["options"] and loaded["config"]["batch_size"] == 16
+    assert loaded["scheduler"] == old["schedule"] and loaded["num_images"] == 160
+    assert loaded["files_hash"] == old["names"] and loaded["failures"] == old["broken"]
+    assert (loaded["epoch"], loaded["step"], len(loaded["losses"])) == (1, 4, 4)
+
+
+def test_a_checkpoint_of_0_1_0_that_is_saved_again_has_the_format_of_this_version(
+    old_checkpoint, tmp_path
+):
+    checkpoint.save(tmp_path, checkpoint.load(old_checkpoint))
+    again = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert again["format"] == checkpoint.FORMAT and again["config"]["variant"] == "small"
+
+
+@pytest.mark.parametrize("number", [0, 3])
+def test_another_format_is_refused_in_a_sentence_that_names_it(number, tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"format": f"alexnet.train, format {number}", "epoch": 9}, path)
+    for version in ("0.2.0", None):
+
+        def find(name, version=version):
+            if version is None:
+                raise importlib.metadata.PackageNotFoundError(name)
+            return version
+
+        monkeypatch.setattr(importlib.metadata, "version", find)
+        with pytest.raises(ValueError) as error:
+            checkpoint.load(path)
+        assert str(error.value) == (
+            f"{path} is refused: it has the format 'alexnet.train, format {number}', and this is "
+            f"alexnet {version or 'from a checkout that is not installed'}, "
+            "which reads formats 1 and 2: take the version that wrote it"
+        )
+
+
+# Weights
+
+
+def test_weights_are_loaded_with_their_metadata(tmp_path):
+    path = tmp_path / "model.safetensors"
+    metadata = {"variant": "small", "classes": ["a", "b"]}
+    w = torch.arange(6.0).view(2, 3).T  # not contiguous
+    checkpoint.save_weights(path, {"w": w}, metadata)
+    tensors, loaded = checkpoint.load_weights(path)
+    assert tensors["w"].equal(w) and loaded == metadata
+
+
+def test_a_safetensors_file_that_is_cut_off_or_of_another_program_is_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    checkpoint.save_weights(path, {"w": torch.zeros(6)}, {"variant": "small"})
+    path.write_bytes(path.read_bytes()[:-4])
+    sentence = "model.safetensors is refused: it is not a complete safetensors file"
+    with pytest.raises(ValueError, match=sentence):
+        checkpoint.load_weights(path)
+    save_file({"w": torch.zeros(2)}, path)
+    sentence = "is refused: it has no metadata that names the variant and the classes"
+    with pytest.raises(ValueError, match=sentence):
+        checkpoint.load_weights(path)
