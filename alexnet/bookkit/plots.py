@@ -50,7 +50,7 @@ def explain_prediction(predictor: Predictor, image: Tensor, others: Tensor) -> F
         layer.
     """
     model, crop = predictor.model, predictor.crop
-    squares = [resize_center_crop(picture, predictor.resize) for picture in (image, *others)]
+    squares = [resize_center_crop(each, predictor.resize) for each in (image, *others)]
     squares = torch.stack(squares)  # (1 + N, 3, resize, resize)
     crops = TF.center_crop(squares, [crop, crop]).to(predictor.mean.device)
     inputs = predictor.normalize(crops)  # (1 + N, 3, crop, crop)
