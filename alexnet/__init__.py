@@ -1,4 +1,8 @@
-"""The paper of Krizhevsky, Sutskever and Hinton (2012), in a few small modules. The book in ``book/`` imports them."""
+"""AlexNet as Krizhevsky, Sutskever and Hinton published it in 2012, and how it is trained.
+
+The chapters in ``book/`` import this package. Imports run downwards only: ``alexnet.experiments``
+stands on these modules, and ``alexnet.bookkit`` on both.
+"""
 
 from alexnet.lrn import LocalResponseNorm
 from alexnet.model import VARIANTS, AlexNet

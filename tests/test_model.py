@@ -12,12 +12,17 @@ from alexnet import VARIANTS, AlexNet, LocalResponseNorm, TwoGPUAlexNet
 from alexnet.anatomy import anatomy
 from alexnet.lrn import MapNorm
 
-PARAMETERS = {"paper": 60_965_224, "single-column": 62_378_344, "one-gpu": 59_798_312, "torchvision": 61_100_840}
-PARAMETERS["original-code"] = PARAMETERS["paper"]
+PARAMETERS = {
+    "paper": 60_965_224,
+    "single-column": 62_378_344,
+    "one-gpu": 59_798_312,
+    "torchvision": 61_100_840,
+    "original-code": 60_965_224,
+}
 
 
 def on_meta(*args, **kwargs) -> AlexNet:
-    """A net without values, in no time."""
+    """A net without values, which takes no time to build."""
     with torch.device("meta"):
         return AlexNet(*args, **kwargs)
 
@@ -42,23 +47,30 @@ def test_conv1_has_55_positions(variant):
 
 
 def test_paper_pads_three_zeros_right_and_below():
-    """layer.py rounds the number of windows up: 1 + ceil((224 - 11) / 4) = 55, the last one over the edge."""
+    """layer.py rounds the number of windows up: 1 + ceil((224 - 11) / 4) = 55."""
     features = AlexNet(10, hidden=8).features
     images = torch.rand(1, 3, 224, 224)
     ours = features.conv1(features.pad1(images))
-    windows = F.pad(images, (0, 3, 0, 3)).unfold(2, 11, 4).unfold(3, 11, 4)  # (1, 3, 55, 55, 11, 11)
-    by_hand = torch.einsum("nchwij,ocij->nohw", windows, features.conv1.weight) + features.conv1.bias[:, None, None]
+    windows = (
+        F.pad(images, (0, 3, 0, 3)).unfold(2, 11, 4).unfold(3, 11, 4)
+    )  # (1, 3, 55, 55, 11, 11)
+    weight, bias = features.conv1.weight, features.conv1.bias
+    by_hand = torch.einsum("nchwij,ocij->nohw", windows, weight) + bias[:, None, None]
     assert windows.shape[2:4] == (55, 55)
     torch.testing.assert_close(ours, by_hand, atol=1e-5, rtol=1e-5)
-    # The first window begins at the first pixel: no zeros at the left or above.
-    corner = (images[:, None, :, :11, :11] * features.conv1.weight).sum((2, 3, 4))
+    # The first window starts at the first pixel: no zeros on the left or above.
+    corner = (images[:, None, :, :11, :11] * weight).sum((2, 3, 4))
     torch.testing.assert_close(ours[..., 0, 0], corner, atol=1e-5, rtol=1e-5)
 
 
-def test_paper_is_initialised_as_in_section_5():
+def weighted_layers(model):
+    """conv1 to fc8."""
+    return [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+
+
+def test_paper_is_initialized_as_in_section_5():
     torch.manual_seed(0)
-    model = AlexNet()
-    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    layers = weighted_layers(AlexNet())
     assert len(layers) == 8
     for n, layer in enumerate(layers, start=1):
         assert layer.weight.mean().abs() < 5 * 0.01 / layer.weight.numel() ** 0.5
@@ -66,15 +78,17 @@ def test_paper_is_initialised_as_in_section_5():
         assert (layer.bias == (1 if n in (2, 4, 5, 6, 7) else 0)).all()
 
 
-def test_original_code_is_initialised_as_in_its_files():
+def test_original_code_is_initialized_as_in_its_files():
     """layers-145.cfg: N(0, 0.03) in conv3 to conv5; the biases are the paper's."""
     torch.manual_seed(0)
-    layers = [m for m in AlexNet(variant="original-code", hidden=512).modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    assert [layer.weight.std().item() for layer in layers] == pytest.approx([0.01, 0.01, 0.03, 0.03, 0.03, 0.01, 0.01, 0.01], rel=0.02)
+    layers = weighted_layers(AlexNet(variant="original-code", hidden=512))
+    stds = [layer.weight.std().item() for layer in layers]
+    expected = [0.01, 0.01, 0.03, 0.03, 0.03, 0.01, 0.01, 0.01]
+    assert stds == pytest.approx(expected, rel=0.02)
     assert [layer.bias.unique().item() for layer in layers] == [0, 1, 0, 1, 1, 1, 1, 0]
 
 
-def test_torchvision_bit_for_bit():
+def test_torchvision_variant_equals_torchvisions_net_bit_for_bit():
     torch.manual_seed(0)
     reference = torchvision.models.alexnet().eval()
     ours = AlexNet(variant="torchvision").eval()
@@ -83,9 +97,11 @@ def test_torchvision_bit_for_bit():
     images = torch.randn(2, 3, 224, 224)
     with torch.no_grad():
         assert torch.equal(ours(images), reference(images))
-        assert torch.equal(ours(images[..., :100, :130]), reference(images[..., :100, :130]))  # adaptive pooling
-    ours.train(), reference.train()
-    with torch.no_grad():  # dropout in the same places: the same draws give the same logits
+        small_images = images[..., :100, :130]  # adaptive pooling takes them
+        assert torch.equal(ours(small_images), reference(small_images))
+    ours.train()
+    reference.train()
+    with torch.no_grad():  # dropout in the same places: the same seed gives the same logits
         torch.manual_seed(1)
         logits = ours(images)
         torch.manual_seed(1)
@@ -93,15 +109,22 @@ def test_torchvision_bit_for_bit():
 
 
 def test_both_forms_of_dropout_have_the_same_expectation():
-    """Section 4.2 leaves the outputs alone in training and halves them in the test, the net doubles them in training. At p = 0.5
-    all masks are equally likely, and halves and small integers are exact: so is the mean over the masks."""
-    drop, outputs, weights = AlexNet(10, "small").classifier.drop6, torch.tensor([3.0, 1, 4, 7, 2, 5]), torch.tensor([1.0, -2, 3, 1, 2, -1])
-    masks = torch.tensor(list(itertools.product([0.0, 1.0], repeat=6)))
+    """Section 4.2 halves the outputs in testing; the net doubles them in training instead.
+
+    At p = 0.5 all masks are equally likely, and halves and small integers are exact. So the mean
+    over the masks is exact too.
+    """
+    drop = AlexNet(10, "small").classifier.drop6
+    outputs = torch.tensor([3.0, 1, 4, 7, 2, 5])
+    weights = torch.tensor([1.0, -2, 3, 1, 2, -1])
+    masks = torch.tensor(list(itertools.product([0.0, 1.0], repeat=6)))  # (64, 6)
     torch.manual_seed(0)
     drawn = drop(outputs.expand(4096, 6)).unique(dim=0)
     assert torch.equal(drawn, (masks * outputs * 2).unique(dim=0))
-    above, above_in_2012 = (drawn @ weights).mean(), (masks * outputs @ weights).mean()
-    assert above == drop.eval()(outputs) @ weights and above_in_2012 == 0.5 * outputs @ weights
+    mean_today = (drawn @ weights).mean()
+    mean_in_2012 = (masks * outputs @ weights).mean()
+    assert mean_today == drop.eval()(outputs) @ weights
+    assert mean_in_2012 == 0.5 * outputs @ weights
 
 
 def lrn_by_hand(x, alpha=1e-4, n=5, k=2.0, beta=0.75):
@@ -111,38 +134,43 @@ def lrn_by_hand(x, alpha=1e-4, n=5, k=2.0, beta=0.75):
 
 
 def two_columns(model, images, leak=False):
-    """The paper's net written out with a column a GPU. With ``leak``, normalisation runs across both columns."""
-    f, c = model.features, model.classifier
-    layers = [*f.named_children(), *c.named_children()]
-    halves = {name: (layer.weight.chunk(2), layer.bias.chunk(2)) for name, layer in layers if hasattr(layer, "weight")}
+    """The paper's net written out, a column for each GPU. With ``leak``, LRN sees both columns."""
+    halves = {}  # weights and biases of the two columns
+    for name, layer in [*model.features.named_children(), *model.classifier.named_children()]:
+        if hasattr(layer, "weight"):
+            halves[name] = (layer.weight.chunk(2), layer.bias.chunk(2))
 
     def conv(name, inputs, **kwargs):
         return [F.relu(F.conv2d(x, w, b, **kwargs)) for x, w, b in zip(inputs, *halves[name])]
 
     def norm(maps):
-        return lrn_by_hand(torch.cat(maps, 1)).chunk(2, 1) if leak else [lrn_by_hand(m) for m in maps]
+        if leak:
+            return lrn_by_hand(torch.cat(maps, 1)).chunk(2, 1)
+        return [lrn_by_hand(m) for m in maps]
 
     def pool(maps):
         return [F.max_pool2d(m, 3, 2) for m in maps]
 
     def linear(name, x):
-        return F.relu(torch.cat([F.linear(x, w, b) for w, b in zip(*halves[name])], 1))
+        outputs = [F.linear(x, w, b) for w, b in zip(*halves[name])]
+        return F.relu(torch.cat(outputs, 1))
 
     image = F.pad(images, (0, 3, 0, 3))
     maps = pool(norm(conv("conv1", [image, image], stride=4)))
     maps = pool(norm(conv("conv2", maps, padding=2)))
-    maps = conv("conv3", [torch.cat(maps, 1)] * 2, padding=1)  # the GPUs talk
+    maps = conv("conv3", [torch.cat(maps, 1)] * 2, padding=1)  # the GPUs communicate
     maps = conv("conv4", maps, padding=1)
     maps = pool(conv("conv5", maps, padding=1))
     x = linear("fc7", linear("fc6", torch.cat(maps, 1).flatten(1)))
-    return F.linear(x, c.fc8.weight, c.fc8.bias)
+    fc8 = model.classifier.fc8
+    return F.linear(x, fc8.weight, fc8.bias)
 
 
 def test_paper_equals_two_columns_written_out():
     torch.manual_seed(0)
     model = AlexNet(10).double().eval()
     with torch.no_grad():
-        model.features.conv1.weight *= 100  # activations of 30 and more: the normalisation bites
+        model.features.conv1.weight *= 100  # activations of 30 and more, so that LRN matters
         images = torch.randn(1, 3, 224, 224, dtype=torch.float64) * 3
         assert F.relu(model.features.conv1(model.features.pad1(images))).max() > 30
         logits = model(images)
@@ -152,12 +180,13 @@ def test_paper_equals_two_columns_written_out():
 
 
 def written_out_as_run_145(model, images):
-    """layers-145.cfg and layer-params-145.cfg, layer by layer, a column a GPU."""
+    """layers-145.cfg and layer-params-145.cfg, layer by layer, a column for each GPU."""
     f, c = model.features, model.classifier
 
     def conv(name, inputs, **kwargs):
         layer = getattr(f, name)
-        return [F.conv2d(x, w, b, **kwargs) for x, w, b in zip(inputs, layer.weight.chunk(2), layer.bias.chunk(2))]
+        halves = zip(inputs, layer.weight.chunk(2), layer.bias.chunk(2))
+        return [F.conv2d(x, w, b, **kwargs) for x, w, b in halves]
 
     def within(maps):
         squares = F.pad(maps**2, (2, 2, 2, 2)).unfold(2, 5, 1).unfold(3, 5, 1).sum((-1, -2))
@@ -190,18 +219,23 @@ def test_original_code_equals_its_files_written_out():
     with torch.no_grad():
         for net in (model, paper):
             net.features.conv1.weight *= 100
-            net.features.conv2.weight *= 10  # so that the normalisation within maps bites too
+            net.features.conv2.weight *= 10  # so that normalization within maps matters too
         images = torch.randn(1, 3, 224, 224, dtype=torch.float64) * 3
         logits = model(images)
-        torch.testing.assert_close(logits, written_out_as_run_145(model, images), rtol=1e-9, atol=1e-9)
-        assert (logits - paper(images)).abs().max() > 1e-2 * logits.abs().max()  # any of the differences would show
-        torch.testing.assert_close(TwoGPUAlexNet.from_alexnet(model, ("cpu", "cpu"))(images), logits, rtol=1e-9, atol=1e-9)
+        expected = written_out_as_run_145(model, images)
+        torch.testing.assert_close(logits, expected, rtol=1e-9, atol=1e-9)
+        assert (
+            logits - paper(images)
+        ).abs().max() > 1e-2 * logits.abs().max()  # any of the differences would show
+        two_gpus = TwoGPUAlexNet.from_alexnet(model, ("cpu", "cpu"))
+        torch.testing.assert_close(two_gpus(images), logits, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("switches", [{"act_last": ()}, {"within_map": False}, {"lrn_alpha": 5e-4}])
-def test_each_part_of_original_code_changes_what_comes_out(switches):
+@pytest.mark.parametrize("override", [{"act_last": ()}, {"within_map": False}, {"lrn_alpha": 5e-4}])
+def test_each_part_of_original_code_changes_the_logits(override):
     torch.manual_seed(0)
-    code, other = AlexNet(10, "original-code", hidden=64).eval(), AlexNet(10, "original-code", hidden=64, **switches).eval()
+    code = AlexNet(10, "original-code", hidden=64).eval()
+    other = AlexNet(10, "original-code", hidden=64, **override).eval()
     other.load_state_dict(code.state_dict())
     with torch.no_grad():
         for net in (code, other):
@@ -212,95 +246,155 @@ def test_each_part_of_original_code_changes_what_comes_out(switches):
 
 
 def test_anatomy_of_original_code():
-    """The layers of the paper and the second normalisation, with as many neurons, and fields that are larger behind it."""
-    code, paper = (anatomy(on_meta(variant=variant), 224) for variant in ("original-code", "paper"))
-    order = ["pad1", "conv1", "norm1", "pool1", "act1", "conv2", "act2", "norm2", "mapnorm2", "pool2"]
-    assert [row.layer.removeprefix("features.") for row in code][: len(order)] == order
-    of_paper = {row.layer: row for row in paper}
+    """The paper's layers and MapNorm: as many neurons, and larger receptive fields behind it."""
+    code = anatomy(on_meta(variant="original-code"), 224)
+    paper = anatomy(on_meta(variant="paper"), 224)
+    order = ["pad1", "conv1", "norm1", "pool1", "act1"]
+    order += ["conv2", "act2", "norm2", "mapnorm2", "pool2"]
+    assert [info.name for info in code][: len(order)] == order
     assert len(code) == len(paper) + 1 and code.total.neurons == paper.total.neurons
-    for row in code:  # a window of 5×5, eight pixels apart, sees 32 more
-        layer = row.layer.removeprefix("features.")
-        if layer in order[5:8] or layer in ("conv1", "norm1", "pool1"):
-            assert row.receptive_field == of_paper[row.layer].receptive_field
-        elif layer in ("pool2", "conv3", "conv4", "conv5"):
-            assert row.receptive_field == of_paper[row.layer].receptive_field + 32
+    fields = {info.name: info.receptive_field for info in paper}
+    for info in code:
+        if info.name in ("conv1", "norm1", "pool1", "conv2", "act2", "norm2"):
+            assert info.receptive_field == fields[info.name]
+        elif info.name in ("pool2", "conv3", "conv4", "conv5"):
+            # A window of 5×5 whose positions are eight pixels apart sees 32 more
+            assert info.receptive_field == fields[info.name] + 32
 
 
-def test_no_normalisation_is_neither_kind():
+def test_lrn_false_leaves_out_both_normalizations():
     """Run 148 of the logs."""
-    assert not [m for m in on_meta(variant="original-code", lrn=False).modules() if isinstance(m, LocalResponseNorm | MapNorm)]
+    model = on_meta(variant="original-code", lrn=False)
+    assert not any(isinstance(m, LocalResponseNorm | MapNorm) for m in model.modules())
 
 
 def test_small_learns_on_the_cpu():
     torch.manual_seed(0)
     model = AlexNet(4, "small", dropout=0.0)
     labels = torch.arange(16) % 4
-    images = F.interpolate(torch.randn(4, 3, 4, 4), 32)[labels] + 0.3 * torch.randn(16, 3, 32, 32)  # four patterns, and noise
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.005, momentum=0.9)
+    patterns = F.interpolate(torch.randn(4, 3, 4, 4), 32)  # one for each class
+    images = patterns[labels] + 0.3 * torch.randn(16, 3, 32, 32)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.005, momentum=0.9)
     for _ in range(30):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = F.cross_entropy(model(images), labels)
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     assert loss < 0.1 and (model.eval()(images).argmax(1) == labels).all()
 
 
 def kinds(model):
-    return [type(m) for m in model.modules() if not list(m.children()) and not isinstance(m, nn.ZeroPad2d)]
+    """Classes of the layers, without padding."""
+    leaves = [m for m in model.modules() if not list(m.children())]
+    return [type(m) for m in leaves if not isinstance(m, nn.ZeroPad2d)]
 
 
-def test_small_has_the_papers_parts_in_its_order():
+def test_small_has_the_papers_layers_in_its_order():
     assert kinds(on_meta(10, "small")) == kinds(on_meta(10, "paper"))
     assert on_meta(10, "small").config.groups == VARIANTS["paper"].groups
 
 
 @pytest.mark.parametrize("variant", ["paper", "small"])
-def test_switches(variant):
-    def count(kind, **switches):
-        return sum(isinstance(m, kind) for m in on_meta(10, variant, **switches).modules())
+def test_overrides_change_the_layers(variant):
+    def modules(kind, **overrides):
+        return [m for m in on_meta(10, variant, **overrides).modules() if isinstance(m, kind)]
 
-    parameters = sum(p.numel() for p in on_meta(10, variant).parameters())
-    assert count(nn.Tanh, activation="tanh") == 7 and count(nn.ReLU, activation="tanh") == 0
-    assert count(LocalResponseNorm) == 2 and count(LocalResponseNorm, lrn=False) == 0
-    assert all(m.p == 0.2 for m in on_meta(10, variant, dropout=0.2).modules() if isinstance(m, nn.Dropout))
-    plain = on_meta(10, variant, pool=(2, 2))
-    assert {m.kernel_size for m in plain.modules() if isinstance(m, nn.MaxPool2d)} == {2}
-    assert sum(p.numel() for p in plain.parameters()) == parameters  # section 3.4: the output is as large
-    joined = on_meta(10, variant, groups=(1, 1, 1, 1, 1))
-    assert {m.groups for m in joined.modules() if isinstance(m, nn.Conv2d | LocalResponseNorm)} == {1}
+    assert len(modules(nn.Tanh, activation="tanh")) == 7
+    assert len(modules(nn.ReLU, activation="tanh")) == 0
+    assert len(modules(LocalResponseNorm)) == 2
+    assert len(modules(LocalResponseNorm, lrn=False)) == 0
+    assert all(m.p == 0.2 for m in modules(nn.Dropout, dropout=0.2))
+    assert {m.kernel_size for m in modules(nn.MaxPool2d, pool=(2, 2))} == {2}
+    connected = modules(nn.Conv2d | LocalResponseNorm, groups=(1, 1, 1, 1, 1))
+    assert {m.groups for m in connected} == {1}
+
+
+@pytest.mark.parametrize("variant", ["paper", "small"])
+def test_pooling_without_overlap_keeps_the_number_of_parameters(variant):
+    """Section 3.4: the output is as large."""
+    overlapping, plain = on_meta(10, variant), on_meta(10, variant, pool=(2, 2))
+    counts = [sum(p.numel() for p in model.parameters()) for model in (overlapping, plain)]
+    assert counts[0] == counts[1]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @given(size=st.integers(1, 300))
 @settings(deadline=None, max_examples=25)
-def test_the_sizes_that_fit_are_those_that_run(variant, size):
+def test_the_accepted_sizes_are_those_that_run(variant, size):
     model = on_meta(10, variant)
     images = torch.empty(2, 3, size, size, device="meta")
     if size in model.sizes:
         assert model(images).shape == (2, 10)
     else:
-        with pytest.raises(ValueError, match=f"not {size}×{size}"):
+        with pytest.raises(ValueError, match=f"got {size}×{size}"):
             model(images)
 
 
+UINT8 = torch.zeros(1, 3, 224, 224, dtype=torch.uint8)
+
+
 @pytest.mark.parametrize(
-    "make, error, says",
+    "make, error, message",
     [
-        (lambda: AlexNet(variant="papper"), ValueError, "unknown variant 'papper': choose one of paper, original-code"),
-        (lambda: AlexNet(colour=1), TypeError, "unknown switch 'colour': choose among input_size"),
-        (lambda: AlexNet(activation="gelu"), ValueError, "unknown activation 'gelu': choose one of relu, tanh, sigmoid"),
-        (lambda: AlexNet(init="glorot"), ValueError, "unknown init 'glorot': choose one of paper, he, torch"),
-        (lambda: AlexNet(groups=(2, 1, 1, 1, 1)), ValueError, "conv1 cannot deal 3 maps in and 96 out to 2 groups"),
-        (lambda: AlexNet(variant="torchvision", input_size=32), ValueError, "of images of 32 pixels .* take 63 or more"),
-        (lambda: AlexNet(0), ValueError, "one class or more, not 0"),
-        (lambda: AlexNet(10, "small", input_size=8), ValueError, "of images of 8 pixels the pooling leaves nothing: take 16 or more"),
-        (lambda: on_meta()(torch.zeros(1, 1, 224, 224)), ValueError, r"RGB images, shape \(N, 3, H, W\), not \(1, 1, 224, 224\)"),
-        (lambda: on_meta()(torch.zeros(3, 224, 224)), ValueError, r"not \(3, 224, 224\)"),
-        (lambda: on_meta()(torch.zeros(1, 3, 224, 224, dtype=torch.uint8)), ValueError, "floating point, not torch.uint8"),
-        (lambda: on_meta()(torch.zeros(1, 3, 224, 32)), ValueError, r"takes images of 224×224 pixels \(224 to 255 will do\), not 224×32"),
-        (lambda: on_meta(variant="torchvision")(torch.zeros(1, 3, 32, 32)), ValueError, r"\(at least 63 will do\), not 32×32"),
+        (
+            lambda: AlexNet(variant="papper"),
+            ValueError,
+            "unknown variant 'papper': choose one of paper, original-code",
+        ),
+        (
+            lambda: AlexNet(colour=1),
+            TypeError,
+            "unknown override 'colour': choose one of input_size",
+        ),
+        (
+            lambda: AlexNet(activation="gelu"),
+            ValueError,
+            "unknown activation 'gelu': choose one of relu, tanh, sigmoid",
+        ),
+        (
+            lambda: AlexNet(init="glorot"),
+            ValueError,
+            "unknown init 'glorot': choose one of paper, he, torch",
+        ),
+        (
+            lambda: AlexNet(groups=(2, 1, 1, 1, 1)),
+            ValueError,
+            "maps of conv1 must be multiples of its 2 groups, got 3 and 96",
+        ),
+        (
+            lambda: AlexNet(variant="torchvision", input_size=32),
+            ValueError,
+            "input_size must be >= 63, or pooling leaves nothing, got 32",
+        ),
+        (lambda: AlexNet(0), ValueError, "num_classes must be >= 1, got 0"),
+        (
+            lambda: AlexNet(10, "small", input_size=8),
+            ValueError,
+            "input_size must be >= 16, or pooling leaves nothing, got 8",
+        ),
+        (
+            lambda: on_meta()(torch.zeros(1, 1, 224, 224)),
+            ValueError,
+            r"images must be RGB, of shape \(N, 3, H, W\), got \(1, 1, 224, 224\)",
+        ),
+        (lambda: on_meta()(torch.zeros(3, 224, 224)), ValueError, r"got \(3, 224, 224\)"),
+        (
+            lambda: on_meta()(UINT8),
+            ValueError,
+            r"must be floating point, got torch.uint8: convert them with images.float\(\)",
+        ),
+        (
+            lambda: on_meta()(torch.zeros(1, 3, 224, 32)),
+            ValueError,
+            r"takes images of 224×224 pixels \(accepted: 224 to 255\), got 224×32",
+        ),
+        (
+            lambda: on_meta(variant="torchvision")(torch.zeros(1, 3, 32, 32)),
+            ValueError,
+            r"\(accepted: 63 or more\), got 32×32",
+        ),
     ],
 )
-def test_errors_name_what_would_be_right(make, error, says):
-    with pytest.raises(error, match=says):
+def test_errors_name_the_rule_and_what_was_got(make, error, message):
+    with pytest.raises(error, match=message):
         make()
