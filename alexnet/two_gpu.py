@@ -1,8 +1,8 @@
-"""The net over two devices, as in 2012 (paper, section 3.5 and Figure 2): one column on each, and four places to talk.
+"""AlexNet on two devices, as in 2012 (paper, section 3.5 and Figure 2): one column on each.
 
-The columns exchange their maps before conv3, fc6 and fc7; before fc8, which stands on the first device, the second sends
-its own. Between these places neither waits for the other. On CUDA all launches return at once, so that the two devices
-work at the same time.
+The columns exchange their feature maps before conv3, fc6 and fc7. fc8 is on the first device, and
+the second column sends its half of fc7 there. Between these layers neither device waits for the
+other: on CUDA all launches return at once, so that the two devices work at the same time.
 """
 
 from collections.abc import Iterator
@@ -17,153 +17,250 @@ from torch import Tensor, nn
 from alexnet.lrn import LocalResponseNorm
 from alexnet.model import AlexNet, check_images
 
-_counters: list[dict[str, dict[str, int]]] = []
-_lock = Lock()
+Devices = tuple[torch.device | str, torch.device | str]
+
+_counters: list[dict[str, dict[str, int]]] = []  # those of the count_traffic() blocks that are open
+_counters_lock = Lock()
 
 
 class TwoGPUAlexNet(nn.Module):
-    """AlexNet in two columns, each on a device of its own.
+    """AlexNet in two columns, each on its own device.
+
+    With the same weights, the logits are those of the grouped :class:`alexnet.AlexNet` up to
+    rounding. Dropout differs: each device draws its own masks.
 
     Args:
         num_classes: number of logits.
-        devices: where the first and the second column live: two GPUs, one GPU twice, the CPU twice.
-        variant: a name in :data:`alexnet.VARIANTS` that has two columns.
-        **switches: as for :class:`alexnet.AlexNet`.
+        devices: devices of the first and of the second column: two GPUs, or one GPU or the CPU
+            named twice.
+        variant: a key of :data:`alexnet.VARIANTS` that has two columns.
+        **overrides: fields of the configuration, as for :class:`alexnet.AlexNet`.
 
-    Shape: images (N, 3, H, W) on any device, in floating point; logits (N, num_classes) on the first one. With the same
-    weights the result is that of the grouped net, up to rounding; dropout aside, whose masks each device draws.
+    Shape:
+        - Input: (N, 3, H, W), floating point, on any device.
+        - Output: (N, num_classes), the logits, on the first device.
 
     Raises:
-        ValueError: for a variant that has not two columns, and as :class:`alexnet.AlexNet`.
+        ValueError: if the variant does not have two columns, if ``devices`` are not two, or as
+            :class:`alexnet.AlexNet`.
+        TypeError: as :class:`alexnet.AlexNet`.
     """
 
-    def __init__(self, num_classes: int = 1000, devices: tuple = ("cuda:0", "cuda:1"), variant: str = "paper", **switches) -> None:
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        devices: Devices = ("cuda:0", "cuda:1"),
+        variant: str = "paper",
+        **overrides,
+    ) -> None:
         super().__init__()
-        self._split(AlexNet(num_classes, variant, **switches), devices)
+        self._build_columns(AlexNet(num_classes, variant, **overrides), devices)
 
     @classmethod
-    def from_alexnet(cls, model: AlexNet, devices: tuple = ("cuda:0", "cuda:1")) -> "TwoGPUAlexNet":
-        """The same net with the same weights, a copy of them, in two columns."""
+    def from_alexnet(
+        cls, model: AlexNet, devices: Devices = ("cuda:0", "cuda:1")
+    ) -> "TwoGPUAlexNet":
+        """Copy a grouped net into two columns.
+
+        Args:
+            model: the grouped net. It stays as it is.
+            devices: devices of the first and of the second column.
+
+        Returns:
+            A net with the same configuration, a copy of the weights, and the same training mode.
+
+        Raises:
+            ValueError: if ``model`` does not have two columns, or ``devices`` are not two.
+        """
+        # Without __init__, which would draw weights and so advance the random number generator.
         columns = cls.__new__(cls)
         nn.Module.__init__(columns)
-        columns._split(model, devices)
+        columns._build_columns(model, devices)
         return columns
 
     def to_alexnet(self) -> AlexNet:
-        """The same net with the same weights, a copy of them, as groups on the CPU."""
-        with torch.device("meta"):  # no numbers, and none drawn
+        """Copy the two columns into a grouped net on the CPU.
+
+        Returns:
+            A net with the same configuration, a copy of the weights, and the same training mode.
+        """
+        # On the meta device no weights are allocated and none are drawn.
+        with torch.device("meta"):
             model = AlexNet(self.num_classes, self.variant, **asdict(self.config))
         state = {}
         for key in model.state_dict():
-            _, name, kind = key.split(".")
-            parts = [getattr(column[name], kind).detach().cpu() for column in self.columns if name in column]
+            _, name, kind = key.split(".")  # such as features.conv1.weight
+            parts = []
+            for column in self.columns:
+                if name in column:  # fc8 is in the first column only
+                    parts.append(getattr(column[name], kind).detach().cpu())
             state[key] = torch.cat(parts)
         model.load_state_dict(state, assign=True)
         return model.train(self.training)
 
-    def _split(self, model: AlexNet, devices: tuple) -> None:
-        """Make the columns out of a grouped net's weights: every layer's first half is the first column's."""
-        self.config, self.variant, self.sizes = model.config, model.variant, model.sizes
+    def _build_columns(self, model: AlexNet, devices: Devices) -> None:
+        """Make the columns from a grouped net, whose layers have the first column's half first."""
+        self.config = model.config
+        self.variant = model.variant
+        self.sizes = model.sizes
+        groups = self.config.groups
         if len(devices) != 2:
-            raise ValueError(f"two columns need two devices, not {len(devices)}: name one twice to share it")
-        if set(self.config.groups) - {1, 2} or max(self.config.groups) != 2 or self.config.torchvision:
-            raise ValueError(f"the variant {self.variant!r} with groups {self.config.groups} has not two columns: take 'paper' or 'small'")
+            raise ValueError(f"devices must be two, got {len(devices)}: name one twice to share it")
+        if set(groups) - {1, 2} or max(groups) != 2 or self.config.torchvision:
+            raise ValueError(
+                f"variant must have two columns, got {self.variant!r} with groups {groups}: "
+                "take 'paper' or 'small'"
+            )
         self.num_classes = model.classifier.fc8.out_features
+
         layers = [*model.features.named_children(), *model.classifier.named_children()]
-        self.names = [name for name, _ in layers]
-        connected = [f"conv{n}" for n, groups in enumerate(self.config.groups, start=1) if groups == 1]
-        self.crossing = [*connected[1:], "fc6", "fc7", "fc8"]  # what reads both columns; conv1 reads the image
+        self.layer_names = [name for name, _ in layers]
+        # The layers that read both columns. conv1 is not among them: it reads the image.
+        connected = [f"conv{n}" for n, g in enumerate(groups, start=1) if g == 1 and n > 1]
+        self.exchange_before = [*connected, "fc6", "fc7", "fc8"]
+
         self.columns = nn.ModuleList()
-        for i, device in enumerate(map(torch.device, devices)):
-            column = {name: _split_layer(layer, name, i, device) for name, layer in layers if i == 0 or name != "fc8"}
-            self.columns.append(nn.ModuleDict(column))
+        for i, device in enumerate(devices):
+            column = nn.ModuleDict()
+            for name, layer in layers:
+                if i == 0 or name != "fc8":
+                    column[name] = _split_layer(layer, name, i, torch.device(device))
+            self.columns.append(column)
         self.train(model.training)
 
     @property
     def devices(self) -> list[torch.device]:
-        """Where the columns live."""
+        """Devices of the first and of the second column."""
         return [column["conv1"].weight.device for column in self.columns]
 
     def forward(self, images: Tensor) -> Tensor:
+        """Compute the logits of a batch of images.
+
+        Args:
+            images: (N, 3, H, W), floating point, on any device.
+
+        Returns:
+            (N, num_classes) logits on the first device.
+
+        Raises:
+            ValueError: if the images do not fit, see :func:`alexnet.model.check_images`.
+        """
         check_images(images, self.variant, self.config, self.sizes)
         devices = self.devices
-        x = [_copy(images, device) for device in devices]
-        for name in self.names:
+        x = [_copy(images, device) for device in devices]  # one tensor for each column
+        for name in self.layer_names:
             if name == "fc6":
                 x = [part.flatten(1) for part in x]  # (N, 128, 6, 6) -> (N, 4608)
-            readers = [column for column in self.columns if name in column]
-            if name in self.crossing:
-                x = exchange(x, devices[: len(readers)], name)
-            x = [column[name](part) for column, part in zip(readers, x)]
+            columns = [column for column in self.columns if name in column]  # the first only: fc8
+            if name in self.exchange_before:
+                x = exchange(x, devices[: len(columns)], name)
+            x = [column[name](part) for column, part in zip(columns, x)]
         return x[0]
 
 
 def _split_layer(layer: nn.Module, name: str, column: int, device: torch.device) -> nn.Module:
-    """A column's part of a layer of the grouped net: half of its kernels or units, with all that these read."""
+    """Copy one column's part of a layer of the grouped net.
+
+    The part is half of the kernels or units, with the weights for all inputs that they read.
+    """
     if isinstance(layer, LocalResponseNorm):
         return LocalResponseNorm(layer.size, layer.alpha, layer.beta, layer.k)
     if not isinstance(layer, nn.Conv2d | nn.Linear):
         return deepcopy(layer)
-    weight, bias = layer.weight.detach(), layer.bias.detach()
-    if name != "fc8":  # which is whole, on the first device
-        weight, bias = weight.chunk(2)[column], bias.chunk(2)[column]
-    where = {"device": device, "dtype": weight.dtype}
+    weight = layer.weight.detach()
+    bias = layer.bias.detach()
+    if name != "fc8":  # fc8 is whole, on the first device
+        weight = weight.chunk(2)[column]
+        bias = bias.chunk(2)[column]
+    factory_kwargs = {"device": device, "dtype": weight.dtype}
     if isinstance(layer, nn.Linear):
-        part = nn.Linear(layer.in_features, len(weight), **where)
+        part = nn.Linear(layer.in_features, len(weight), **factory_kwargs)
     else:
-        shape = {"stride": layer.stride, "padding": layer.padding}
-        part = nn.Conv2d(weight.shape[1], len(weight), layer.kernel_size, **shape, **where)
+        part = nn.Conv2d(
+            weight.shape[1],
+            len(weight),
+            layer.kernel_size,
+            stride=layer.stride,
+            padding=layer.padding,
+            **factory_kwargs,
+        )
     with torch.no_grad():
         part.weight.copy_(weight)
         part.bias.copy_(bias)
     return part
 
 
-def exchange(parts: list[Tensor], devices: list[torch.device], reader: str) -> list[Tensor]:
-    """Give each device the maps of both columns: from (N, C/2, ...) on each to (N, C, ...) on each that is named."""
-    return [
-        torch.cat([part if i == j else _CopyToDevice.apply(part, device, reader) for j, part in enumerate(parts)], dim=1)
-        for i, device in enumerate(devices)
-    ]
+def exchange(parts: list[Tensor], devices: list[torch.device], layer: str) -> list[Tensor]:
+    """Give each device the outputs of both columns.
+
+    Args:
+        parts: output of each column, (N, C/2, ...), on its own device.
+        devices: devices that get the result: both, or the first one only.
+        layer: name of the layer that reads the result, by which :func:`count_traffic` counts.
+
+    Returns:
+        For each device in ``devices`` a tensor (N, C, ...) on it: the first column's maps, then the
+        second's.
+    """
+    gathered = []
+    for i, device in enumerate(devices):
+        both = []
+        for j, part in enumerate(parts):
+            if j != i:
+                part = _CopyToDevice.apply(part, device, layer)
+            both.append(part)
+        gathered.append(torch.cat(both, dim=1))
+    return gathered
 
 
 def _copy(x: Tensor, device: torch.device) -> Tensor:
-    """A copy on a GPU may take its time: what is launched there after it waits. One on the CPU has to be complete."""
+    """Copy a tensor to a device: asynchronously to a GPU, while copies to the CPU block.
+
+    A GPU runs the copy and what is launched after it in order. On the CPU the copy has to be
+    complete before the next operation reads it.
+    """
     return x.to(device, non_blocking=device.type == "cuda")
 
 
 class _CopyToDevice(torch.autograd.Function):
-    """A tensor goes to another device, and its gradient comes back."""
+    """Copy a tensor to another device, and its gradient back; count the bytes of both."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, device: torch.device, reader: str) -> Tensor:
-        ctx.home, ctx.reader = x.device, reader
-        _count("forward", reader, x)
+    def forward(ctx, x: Tensor, device: torch.device, layer: str) -> Tensor:
+        ctx.source = x.device
+        ctx.layer = layer
+        _count("forward", layer, x)
+        # Where both columns share a device, _copy() returns x itself. Return a view in that case
+        # too, since a Function should not return its input.
         return _copy(x, device).view_as(x)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
-        _count("backward", ctx.reader, grad)
-        return _copy(grad, ctx.home), None, None
+        _count("backward", ctx.layer, grad)
+        return _copy(grad, ctx.source), None, None
 
 
-def _count(way: str, reader: str, x: Tensor) -> None:
-    with _lock:  # each device has a thread of its own on the way back
+def _count(direction: str, layer: str, x: Tensor) -> None:
+    """Add the bytes of a tensor to all open counters."""
+    with _counters_lock:  # autograd runs the backward pass of each device in a thread of its own
         for counter in _counters:
-            counter[way][reader] = counter[way].get(reader, 0) + x.nbytes
+            counted = counter[direction]
+            counted[layer] = counted.get(layer, 0) + x.nbytes
 
 
 @contextmanager
 def count_traffic() -> Iterator[dict[str, dict[str, int]]]:
-    """Count the bytes that cross between the columns while the block runs.
+    """Count the bytes that the columns exchange while the block runs.
 
     Yields:
-        {"forward": {layer: bytes}, "backward": {layer: bytes}}, by the layer that reads what crossed. Where both columns
-        live on one device, what would have crossed counts.
+        {"forward": {layer: bytes}, "backward": {layer: bytes}}, by the name of the layer that reads
+        what was exchanged. If both columns are on one device, it counts what two devices would
+        have exchanged.
     """
     counter: dict[str, dict[str, int]] = {"forward": {}, "backward": {}}
     _counters.append(counter)
     try:
         yield counter
     finally:
-        _counters[:] = [other for other in _counters if other is not counter]  # two may be equal
+        # By identity: list.remove() would take the first counter with equal counts.
+        _counters[:] = [other for other in _counters if other is not counter]

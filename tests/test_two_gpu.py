@@ -1,4 +1,8 @@
-"""The two columns on two devices: the CPU twice here, two GPUs that are not there in FakeTensorMode, real ones where they are."""
+"""The two columns on two devices.
+
+Here that is the CPU twice, two GPUs that FakeTensorMode pretends to have, and real ones if there
+are any.
+"""
 
 import pytest
 import torch
@@ -6,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional as F
 
 from alexnet import AlexNet, TwoGPUAlexNet
 from alexnet.two_gpu import count_traffic
@@ -13,21 +18,21 @@ from alexnet.two_gpu import count_traffic
 CPUS = ("cpu", "cpu")
 
 
-def pair(variant="small", classes=10, seed=0, **switches):
-    """A grouped net and the same in two columns; activations so large that the normalisation matters."""
+def make_pair(variant="small", num_classes=10, seed=0):
+    """A grouped net and the same in two columns; activations so large that LRN matters."""
     torch.manual_seed(seed)
-    grouped = AlexNet(classes, variant, dropout=0.0, **switches)
+    grouped = AlexNet(num_classes, variant, dropout=0.0)
     with torch.no_grad():
         grouped.features.conv1.weight *= 30
     return grouped, TwoGPUAlexNet.from_alexnet(grouped, CPUS)
 
 
-def images(n, size=32, seed=1):
+def random_images(n, size=32, seed=1):
     return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(seed))
 
 
-def gradients(model, x):
-    """Logits, and all gradients by the grouped net's names."""
+def logits_and_gradients(model, x):
+    """Logits, and gradients by the names that the parameters have in the grouped net."""
     model.zero_grad()
     logits = model(x)
     logits.square().mean().backward()
@@ -42,62 +47,81 @@ def gradients(model, x):
     return logits.detach(), {key: torch.cat(grads) for key, grads in parts.items()}
 
 
-def agree(ours, theirs):
-    (logits, grads), (expected, expected_grads) = ours, theirs
-    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
+def assert_results_close(actual, expected):
+    """Compare two results of :func:`logits_and_gradients`."""
+    logits, grads = actual
+    expected_logits, expected_grads = expected
+    atol = 1e-5 * expected_logits.abs().max().item()
+    torch.testing.assert_close(logits, expected_logits, rtol=1e-4, atol=atol)
     assert grads.keys() == expected_grads.keys()
-    for key, grad in grads.items():
-        torch.testing.assert_close(grad, expected_grads[key], rtol=1e-3, atol=1e-5 * expected_grads[key].abs().max().item(), msg=key)
+    for key, expected_grad in expected_grads.items():
+        atol = 1e-5 * expected_grad.abs().max().item()
+        torch.testing.assert_close(grads[key], expected_grad, rtol=1e-3, atol=atol, msg=key)
 
 
 @given(n=st.integers(1, 9), seed=st.integers(0, 99))
 @settings(deadline=None, max_examples=10)
 def test_outputs_and_gradients_are_the_grouped_nets(n, seed):
-    grouped, columns = pair(seed=seed)
-    agree(gradients(columns, images(n)), gradients(grouped, images(n)))
+    grouped, columns = make_pair(seed=seed)
+    x = random_images(n)
+    assert_results_close(logits_and_gradients(columns, x), logits_and_gradients(grouped, x))
 
 
-def test_the_net_of_the_paper():
-    grouped, columns = pair("paper", classes=1000)
-    agree(gradients(columns, images(2, 224)), gradients(grouped, images(2, 224)))
+def test_the_papers_net_equals_the_grouped_one():
+    grouped, columns = make_pair("paper", num_classes=1000)
+    x = random_images(2, 224)
+    assert_results_close(logits_and_gradients(columns, x), logits_and_gradients(grouped, x))
     assert sum(p.numel() for p in columns.parameters()) == 60_965_224
 
 
-def test_five_steps_keep_them_together():
-    grouped, columns = pair()
-    optimizers = [torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9) for model in (grouped, columns)]
+def test_five_training_steps_give_the_same_weights():
+    grouped, columns = make_pair()
+    optimizers = []
+    for model in (grouped, columns):
+        optimizers.append(torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9))
     labels = torch.arange(8) % 10
     for step in range(5):
         losses = []
         for model, optimizer in zip((grouped, columns), optimizers):
             optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(model(images(8, seed=step)), labels)
+            loss = F.cross_entropy(model(random_images(8, seed=step)), labels)
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
         assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-    for (key, ours), theirs in zip(columns.to_alexnet().state_dict().items(), grouped.state_dict().values()):
-        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5, msg=key)
+    state = columns.to_alexnet().state_dict()
+    for key, expected in grouped.state_dict().items():
+        torch.testing.assert_close(state[key], expected, rtol=1e-3, atol=1e-5, msg=key)
 
 
-@pytest.mark.parametrize("switches", [{}, {"activation": "tanh"}, {"lrn": False}, {"pool": (2, 2)}, {"groups": (1, 2, 2, 2, 2)}])
-def test_there_and_back_without_loss(switches):
-    grouped = AlexNet(7, "small", **switches).eval()
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        {"activation": "tanh"},
+        {"lrn": False},
+        {"pool": (2, 2)},
+        {"groups": (1, 2, 2, 2, 2)},
+    ],
+)
+def test_conversion_to_columns_and_back_keeps_weights_configuration_and_mode(overrides):
+    grouped = AlexNet(7, "small", **overrides).eval()
     back = TwoGPUAlexNet.from_alexnet(grouped, CPUS).to_alexnet()
     assert back.config == grouped.config and not back.training
     state = back.state_dict()
     assert all(state[key].equal(value) for key, value in grouped.state_dict().items())
-    assert back.features.conv1.weight.data_ptr() != grouped.features.conv1.weight.data_ptr()
+    weights = [net.features.conv1.weight for net in (back, grouped)]
+    assert weights[0].data_ptr() != weights[1].data_ptr()  # a copy
 
 
-def test_the_type_stays_and_no_number_is_drawn():
+def test_to_alexnet_keeps_the_dtype_and_draws_no_random_number():
     columns = TwoGPUAlexNet.from_alexnet(AlexNet(7, "small").double(), CPUS)
     state = torch.get_rng_state()
     assert columns.to_alexnet().classifier.fc8.weight.dtype == torch.float64
     assert torch.get_rng_state().equal(state)
 
 
-def test_it_begins_like_the_grouped_net():
+def test_a_seed_gives_the_weights_of_the_grouped_net():
     torch.manual_seed(3)
     grouped = AlexNet(10, "small")
     torch.manual_seed(3)
@@ -105,55 +129,64 @@ def test_it_begins_like_the_grouped_net():
     assert columns.to_alexnet().classifier.fc8.weight.equal(grouped.classifier.fc8.weight)
 
 
-def test_columns_that_never_talk():
-    """No convolution reads both columns."""
+def test_without_a_connected_convolution_the_columns_exchange_before_fc6_only():
     columns = TwoGPUAlexNet(10, CPUS, "small", groups=(1, 2, 2, 2, 2))
-    assert columns.crossing == ["fc6", "fc7", "fc8"]
-    with count_traffic() as crossed:
-        columns(images(1))
-    assert set(crossed["forward"]) == {"fc6", "fc7", "fc8"}
+    assert columns.exchange_before == ["fc6", "fc7", "fc8"]
+    with count_traffic() as traffic:
+        columns(random_images(1))
+    assert set(traffic["forward"]) == {"fc6", "fc7", "fc8"}
 
 
 @given(n=st.integers(1, 6))
 @settings(deadline=None, max_examples=6)
-def test_bytes_that_cross(n):
-    """conv3, fc6 and fc7 read both halves on both sides, so that each half crosses once; fc8 reads the second half only."""
+def test_traffic_is_what_the_connected_layers_read(n):
+    """conv3, fc6 and fc7 are on both devices, so that each half is copied once; fc8 is on one."""
     columns = TwoGPUAlexNet(10, CPUS, "small")
-    conv2, conv5, hidden = 128 * 7 * 7, 128 * 3 * 3, 256  # numbers an image behind pool2 and pool5, and in fc6 and fc7
-    expected = {"conv3": 4 * n * conv2, "fc6": 4 * n * conv5, "fc7": 4 * n * hidden, "fc8": 4 * n * hidden // 2}
-    with count_traffic() as crossed:
-        columns(images(n)).sum().backward()
-    assert crossed == {"forward": expected, "backward": expected}
+    pool2, pool5, hidden = 128 * 7 * 7, 128 * 3 * 3, 256  # values for each image
+    values = {"conv3": pool2, "fc6": pool5, "fc7": hidden, "fc8": hidden // 2}
+    expected = {layer: 4 * n * count for layer, count in values.items()}  # bytes
+    with count_traffic() as traffic:
+        columns(random_images(n)).sum().backward()
+    assert traffic == {"forward": expected, "backward": expected}
+
+
+def test_nested_counters_count_separately():
+    columns = TwoGPUAlexNet(10, CPUS, "small")
+    with count_traffic() as expected:
+        columns(random_images(2))
     with count_traffic() as outer:
-        with count_traffic() as nothing:
+        with count_traffic() as inner:
             pass
-        columns(images(n))
-    assert nothing == {"forward": {}, "backward": {}} and outer["forward"] == expected
+        columns(random_images(2))
+    assert inner == {"forward": {}, "backward": {}} and outer == expected
 
 
-def test_bytes_of_the_paper():
-    with FakeTensorMode(), count_traffic() as crossed:
+def test_traffic_of_the_papers_net():
+    with FakeTensorMode(), count_traffic() as traffic:
         TwoGPUAlexNet()(torch.empty(128, 3, 224, 224))
-    numbers = {"conv3": 256 * 13 * 13, "fc6": 256 * 6 * 6, "fc7": 4096, "fc8": 2048}
-    assert crossed["forward"] == {layer: 128 * 4 * count for layer, count in numbers.items()}
+    values = {"conv3": 256 * 13 * 13, "fc6": 256 * 6 * 6, "fc7": 4096, "fc8": 2048}
+    expected = {layer: 128 * 4 * count for layer, count in values.items()}  # bytes of a batch
+    assert traffic["forward"] == expected
 
 
-def test_placement_without_gpus():
-    """What is on a device is computed there, and a layer that is misplaced is caught."""
+def test_each_column_computes_on_its_device():
+    """Without GPUs. A layer on the wrong device is an error, so that the test can fail."""
     with FakeTensorMode():
         model = TwoGPUAlexNet(variant="small", num_classes=10)
         for column, device in zip(model.columns, ("cuda:0", "cuda:1")):
             assert {str(p.device) for p in column.parameters()} == {device}
         assert str(model(torch.empty(2, 3, 32, 32)).device) == "cuda:0"
         model.columns[1]["conv4"] = nn.Conv2d(96, 96, 3, padding=1, device="cuda:0")
-        with pytest.raises(Exception, match="cuda:0, cuda:1|cuda:1, cuda:0|[Uu]nhandled FakeTensor Device Propagation|same device"):
+        message = "cuda:0, cuda:1|cuda:1, cuda:0|[Uu]nhandled FakeTensor Device|same device"
+        with pytest.raises(Exception, match=message):
             model(torch.empty(2, 3, 32, 32))
 
 
-def test_says_what_is_wrong():
-    with pytest.raises(ValueError, match="'one-gpu' with groups.*has not two columns: take 'paper' or 'small'"):
+def test_errors_name_the_rule_and_what_was_got():
+    message = "must have two columns, got 'one-gpu' with groups .*: take 'paper' or 'small'"
+    with pytest.raises(ValueError, match=message):
         TwoGPUAlexNet(10, CPUS, "one-gpu")
-    with pytest.raises(ValueError, match="two devices, not 1: name one twice"):
+    with pytest.raises(ValueError, match="devices must be two, got 1: name one twice"):
         TwoGPUAlexNet(10, ("cpu",), "small")
     with pytest.raises(ValueError, match="takes images of 32×32"):
         TwoGPUAlexNet(10, CPUS, "small")(torch.zeros(1, 3, 8, 8))
@@ -165,17 +198,20 @@ gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.gpu
 @gpu
 def test_both_columns_on_one_gpu():
-    grouped, columns = pair()
+    grouped, columns = make_pair()
     on_gpu = TwoGPUAlexNet.from_alexnet(grouped, ("cuda", "cuda"))
-    logits, grads = gradients(on_gpu, images(4))
-    agree((logits.cpu(), {key: grad.cpu() for key, grad in grads.items()}), gradients(columns, images(4)))
+    x = random_images(4)
+    logits, grads = logits_and_gradients(on_gpu, x)
+    grads = {key: grad.cpu() for key, grad in grads.items()}
+    assert_results_close((logits.cpu(), grads), logits_and_gradients(columns, x))
 
 
 @pytest.mark.gpu
 @gpu
-def test_nothing_waits_for_the_host():
+def test_nothing_synchronizes_with_the_host():
     devices = ("cuda:0", f"cuda:{torch.cuda.device_count() - 1}")
-    model, x = TwoGPUAlexNet(devices=devices), images(8, 224).to(devices[0])
+    model = TwoGPUAlexNet(devices=devices)
+    x = random_images(8, 224).to(devices[0])
     model(x).sum().backward()  # warm up
     torch.cuda.set_sync_debug_mode("error")
     try:
