@@ -77,9 +77,6 @@ def atomic_write(
             os.fsync(file.fileno())
         before_rename()
         os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)  # the new names must reach the disk, too
-        os.close(folder)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
@@ -89,6 +86,21 @@ def atomic_write(
             f"{path} of {len(data) / 1e6:,.1f} MB cannot be written ({error.strerror}): "
             f"{way_out}, then --resume"
         ) from error
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let the new names reach the disk, too, where the system can.
+
+    Windows opens no folder, and shared folders and some network file systems sync none (EINVAL).
+    The file itself is on the disk by then, so that no error here is worth ending a run for.
+    """
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def load(path: Path) -> dict:

@@ -102,6 +102,42 @@ def init_process_group(device: str | None) -> ProcessGroup:
     return current_group()
 
 
+class ShardedDropout(nn.Module):
+    """Dropout of a batch that is shared: a row's mask depends on its place in the whole batch.
+
+    Every process draws the masks of the whole batch, with the same seed, and takes its own rows.
+
+    Args:
+        p: probability of a zero.
+        group: the processes.
+        batch_size: rows over all processes.
+
+    Shape: (n, *) floating point, at most ``batch_size / group.world_size`` rows, and the same out.
+    """
+
+    def __init__(self, p: float, group: ProcessGroup, batch_size: int) -> None:
+        super().__init__()
+        self.p, self.batch_size = p, batch_size
+        self.first = group.rank * (batch_size // group.world_size)  # row of this process
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        if not self.training or self.p == 0:
+            return x
+        keep = x.new_empty(self.batch_size, *x.shape[1:]).bernoulli_(1 - self.p)
+        return x * keep[self.first : self.first + len(x)] / (1 - self.p)
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"p={self.p}"
+
+
+def shard_dropout(net: nn.Module, group: ProcessGroup, batch_size: int) -> None:
+    """Put a :class:`ShardedDropout` in the place of every dropout layer of a net."""
+    for parent in list(net.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Dropout):
+                setattr(parent, name, ShardedDropout(child.p, group, batch_size))
+
+
 def processes_here() -> int:
     """How many processes of the run share this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1))

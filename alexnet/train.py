@@ -8,7 +8,6 @@ alexnet.train ...`` shares the batch among processes. OUT gets ``checkpoint.pt``
 
 import argparse
 import dataclasses
-import fcntl
 import os
 import signal
 import sys
@@ -17,17 +16,32 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 
+from filelock import FileLock, Timeout
+
 from alexnet import checkpoint
 from alexnet.distributed import ProcessGroup, current_group, init_process_group
 from alexnet.model import VARIANTS
+from alexnet.resources import usable_cores
 from alexnet.trainer import TrainConfig, TrainingStopped, make_trainer
+
+# What ends a job: Ctrl-C, kill, a terminal that is closed, batch systems before their time limit,
+# torchrun. Windows has only some of them.
+STOP_SIGNALS = [
+    getattr(signal, name)
+    for name in (
+        "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGBREAK"
+    )
+    if hasattr(signal, name)
+]  # fmt: skip
+LOCK = ".lock"  # in the output folder
 
 
 class StopSignals:
-    """SIGINT and SIGTERM, which end a run after the step that it is in.
+    """Signals that end a run after the step that it is in.
 
     Before :attr:`running` is set there is no step to wait for, and a second signal does not wait
-    either: then :class:`TrainingStopped` is raised at once.
+    either: then :class:`TrainingStopped` is raised at once. Under ``nohup``, which has SIGHUP
+    ignored, a closed terminal does not end the run.
     """
 
     def __init__(self) -> None:
@@ -35,10 +49,13 @@ class StopSignals:
         self.running = False
 
     def __enter__(self) -> "StopSignals":
-        self._before = {
-            number: signal.signal(number, self._handle)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        self._before = {}
+        self._terminals = [s.fileno() for s in (sys.stdout, sys.stderr) if s.isatty()]
+        for number in STOP_SIGNALS:
+            nohup = getattr(signal, "SIGHUP", None)
+            if number == nohup and signal.getsignal(number) == signal.SIG_IGN:
+                continue
+            self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -47,6 +64,8 @@ class StopSignals:
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         name = signal.Signals(number).name
+        if name == "SIGHUP":
+            self._leave_terminal()
         if not self.running:
             raise TrainingStopped(f"stopped by {name} before the first step", 128 + number)
         if self.caught:
@@ -55,6 +74,13 @@ class StopSignals:
                 128 + number,
             )
         self.caught = number
+
+    def _leave_terminal(self) -> None:
+        """Print into the void: a terminal that was closed answers every write with an error."""
+        void = os.open(os.devnull, os.O_WRONLY)
+        for terminal in self._terminals:
+            os.dup2(void, terminal)
+        os.close(void)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -109,22 +135,24 @@ def _locked_folder(out: Path) -> Iterator[None]:
     """
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file: name a folder with --out")
+    lock = FileLock(out / LOCK)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        folder = os.open(out, os.O_RDONLY)
-    except OSError as error:
-        raise OSError(
-            f"{out} cannot be made ({error.strerror}): name another folder with --out"
-        ) from error
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
+        lock.acquire(timeout=0)
+    except Timeout as error:
         raise OSError(
             f"another run is writing to {out}: wait for it, or name another folder with --out"
         ) from error
+    except OSError as error:
+        raise OSError(
+            f"{out} cannot be made or written to ({error.strerror}): name another folder with --out"
+        ) from error
+    try:
+        yield
     finally:
-        os.close(folder)
+        lock.release()
+        if os.listdir(out) == [LOCK]:
+            (out / LOCK).unlink()
         with suppress(OSError):
             out.rmdir()
 
@@ -144,7 +172,7 @@ def _load_resume_state(args: argparse.Namespace, group: ProcessGroup) -> dict | 
                     f"{args.out} lies among the images, in {args.data / part}: "
                     "name a folder elsewhere with --out"
                 )
-        files = sorted(os.listdir(args.out))
+        files = sorted(set(os.listdir(args.out)) - {LOCK})
         if files and not args.resume:
             raise ValueError(
                 f"{args.out} is not empty ({files[0]}): go on there with --resume, "
@@ -184,6 +212,7 @@ def _make_parser() -> argparse.ArgumentParser:
         prog="python -m alexnet.train", description=__doc__.split("\n\n")[0]
     )
     defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    defaults["workers"] = usable_cores()
 
     def add(name: str, kind: Callable, text: str, **more: object) -> None:
         default = defaults[name.replace("-", "_")]
@@ -214,6 +243,12 @@ def _make_parser() -> argparse.ArgumentParser:
     add("resize", int, "side of the square that is kept of an image (8/7 of the crop)")
     add("crop", int, "side of the window that the net sees (the variant's)")
     add("workers", int, "threads that decode images (%(default)s)")
+    parser.add_argument(
+        "--no-cache",
+        dest="cache",
+        action="store_false",
+        help="decode anew in every epoch, even where memory could hold the images",
+    )
     add(
         "amp",
         str,

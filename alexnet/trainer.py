@@ -3,11 +3,12 @@
 Batches of 128, momentum 0.9, a weight decay of 0.0005, and a learning rate that begins at 0.01
 and is divided by 10 when the validation error stalls.
 
-Every random draw is a function of (seed, epoch, step, image), and dropout also of the rank. So
-there is no random state to keep: a run that is killed and resumed draws what an undisturbed one
-does, and so do the processes that share a run, all but dropout.
+Every random draw is a function of (seed, epoch, step, image or place in the batch). So there is
+no random state to keep: a run that is killed and resumed, or shared among more processes, draws
+what an undisturbed one does.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -30,11 +31,18 @@ from tqdm import tqdm
 
 from alexnet import checkpoint
 from alexnet.augment import PCAColor, TrainAugment
-from alexnet.distributed import ProcessGroup, current_group, devices_for, processes_here
+from alexnet.distributed import (
+    ProcessGroup,
+    current_group,
+    devices_for,
+    processes_here,
+    shard_dropout,
+)
 from alexnet.loader import CachedImageLoader, ImageFolderIndex, join_names, train_val_folders
 from alexnet.model import VARIANTS, AlexNet, check_images
 from alexnet.optim import PaperSGD
 from alexnet.predictor import Predictor, topk_correct
+from alexnet.resources import usable_cores
 from alexnet.two_gpu import TwoGPUAlexNet
 
 STATISTICS_SAMPLE = 5_000  # images from which the mean and the colors are computed
@@ -66,7 +74,8 @@ class TrainConfig:
     dropout: float | None = None  # None: the variant's
     resize: int | None = None  # side of the square that is kept of an image; None: 8/7 of the crop
     crop: int | None = None  # side of what the net sees; None: the variant's
-    workers: int = os.cpu_count() or 1
+    workers: int = dataclasses.field(default_factory=usable_cores)
+    cache: bool = True  # keep decoded images in memory, if a quarter of it holds them all
     amp: str | None = None
     compile: bool = False
     device: str | None = None
@@ -151,7 +160,7 @@ class TrainingData:
                 f"{self.batch_size}: lower --batch-size"
             )
         self.files_hash = _hash_paths([*train.paths, *val.paths], config.data)
-        memory_fraction = 0.25 / processes_here()
+        memory_fraction = 0.25 / processes_here() if config.cache else 0.0
         self.loaders = [
             CachedImageLoader(folder, config.resize, config.workers, memory_fraction, pin_memory)
             for folder in (train, val)
@@ -170,7 +179,10 @@ class TrainingData:
         """
         per_process = self.batch_size // self.group.world_size
         first = self.group.rank * per_process
-        parts = (batch[first : first + per_process] for batch in indices.split(self.batch_size))
+        # The same number of parts in every process, the last ones perhaps empty: the processes meet
+        # at each of them
+        starts = range(first, first + len(indices), self.batch_size)
+        parts = (indices[start : start + per_process] for start in starts)
         return self.loaders[val].batches(parts)
 
     def retry(self, failures: list[dict[int, str]]) -> None:
@@ -278,6 +290,7 @@ def make_trainer(
             "bring them back, or begin anew in another folder"
         )
     net = _build_net(config, len(data.train.classes), devices)
+    shard_dropout(net, group, config.batch_size)
     if state:
         data.retry(state["failures"])
         statistics = Statistics(state["mean"], state["std"], PCAColor(*state["pca"]))
@@ -343,6 +356,7 @@ class Trainer:
         self.step = 0  # steps of the present one
         self.losses: list[Tensor] = []  # of these steps, on the device
         self.history: list[dict] = []  # a log entry for each complete epoch
+        self._tensorboard = True  # until it turns out not to be there
 
     def fit(self) -> None:
         """Train until ``config.epochs`` epochs are complete, and export the weights.
@@ -408,8 +422,7 @@ class Trainer:
         Returns:
             The loss, still on the device.
         """
-        rank = self.data.group.rank
-        torch.manual_seed(_derive_seed(self.config.seed, self.epoch, self.step, rank))  # dropout
+        torch.manual_seed(_derive_seed(self.config.seed, self.epoch, self.step))  # for dropout
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.amp == "bf16"):
             logits = self.model(x)  # (n, classes)
         # Divided by the whole batch, so that an undecodable image counts nothing in any process
@@ -568,7 +581,8 @@ class Trainer:
                 f"{entry['images_per_second']:,} images/s",
                 flush=True,
             )
-        _log_to_tensorboard(self.config.out, entry)
+        if self._tensorboard:
+            self._tensorboard = _log_to_tensorboard(self.config.out, entry)
 
     def _sample_augmentation(self) -> tuple[Tensor, ...]:
         """The draws of an epoch.
@@ -614,11 +628,18 @@ def _hash_paths(paths: Iterable[str], root: Path) -> str:
     return hashlib.sha256(os.fsencode("\n".join(relative))).hexdigest()
 
 
-def _log_to_tensorboard(out: Path, entry: dict) -> None:
+def _log_to_tensorboard(out: Path, entry: dict) -> bool:
+    """Whether TensorBoard took the entry. One that is broken costs a line, not the run."""
     try:
         from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return
-    with SummaryWriter(str(out / "tensorboard")) as writer:
-        for name in ("loss", "top1", "top5", "lr"):
-            writer.add_scalar(name, entry[name], entry["epoch"])
+
+        with SummaryWriter(str(out / "tensorboard")) as writer:
+            for name in ("loss", "top1", "top5", "lr"):
+                writer.add_scalar(name, entry[name], entry["epoch"])
+    except ModuleNotFoundError:  # it is not installed
+        return False
+    except Exception as error:  # of any kind: protobuf's TypeError, a full disk
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        tqdm.write(f"TensorBoard is left out ({reason})", sys.stderr)
+        return False
+    return True

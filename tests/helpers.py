@@ -11,6 +11,7 @@ import sys
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -60,6 +61,46 @@ def make_png(width: int, height: int, depth: int, color_type: int, rows: bytes) 
     head = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
     chunks = [chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def make_tiff(
+    values: np.ndarray, bits: int | None = None, sample_format: int = 1, zero_is_white: bool = False
+) -> bytes:
+    """A gray TIFF file by hand: Pillow does not write all types of numbers.
+
+    Args:
+        values: (H, W), in the byte order of the file; or (H, bytes in a row) if bits are given.
+        bits: of a pixel, if bytes are given.
+        sample_format: 1 for unsigned numbers, 2 for signed ones, 3 for floating point.
+        zero_is_white: whether 0 is white.
+    """
+    order = ">" if values.dtype.str[0] == ">" else "<"
+    height, width = values.shape
+    if bits is None:
+        bits = 8 * values.dtype.itemsize
+    else:
+        width = 8 * width // bits
+    pixels = values.tobytes()
+    entries = [  # tag, type (3 has 16 bits, 4 has 32), value
+        (256, 4, width),
+        (257, 4, height),
+        (258, 3, bits),
+        (259, 3, 1),  # no compression
+        (262, 3, 0 if zero_is_white else 1),
+        (273, 4, 8),  # where the pixels begin
+        (277, 3, 1),
+        (278, 4, height),
+        (279, 4, len(pixels)),
+        (339, 3, sample_format),
+    ]
+    head = b"II*\0" if order == "<" else b"MM\0*"
+    directory = struct.pack(f"{order}H", len(entries))
+    for tag, kind, value in entries:
+        content = (
+            struct.pack(f"{order}HH", value, 0) if kind == 3 else struct.pack(f"{order}I", value)
+        )
+        directory += struct.pack(f"{order}HHI", tag, kind, 1) + content
+    return head + struct.pack(f"{order}I", 8 + len(pixels)) + pixels + directory + bytes(4)
 
 
 def encode(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -172,15 +213,35 @@ def without(root, *names):
 
 
 WRONG = {  # what is done to a copy of a good data set, the options, and what is said
-    "no folder": (lambda d: shutil.rmtree(d), [], r"is not a folder: a data set is one"),
-    "a file": (lambda d: (shutil.rmtree(d), d.write_text("")), [], r"is not a folder"),
+    "no folder": (lambda d: shutil.rmtree(d), [], r"is not a folder: name a data set"),
+    "a file": (
+        lambda d: (shutil.rmtree(d), d.write_text("", encoding="utf-8")),
+        [],
+        r"is not a folder",
+    ),
     "no train/": (lambda d: without(d, "train"), [], r"has no train/"),
     "no val/ and no test/": (lambda d: without(d, "test"), [], r"has train/ and no val/ or test/"),
     "no classes": (lambda d: without(d / "train", *CLASSES), [], r"train holds no class folders"),
-    "an empty class": (lambda d: [p.unlink() for p in (d / "train" / "cat").iterdir()], [], r"train: no picture in cat: add some"),
-    "a class too many": (lambda d: shutil.copytree(d / "test" / "cat", d / "test" / "cats"), [], r"not the same classes, they differ in cats"),
-    "a class too few": (lambda d: without(d / "test", "cat"), [], r"not the same classes, they differ in cat"),
-    "a batch too large": (None, ["--batch-size", "1000"], r"has 160 images, less than a batch of 1000: lower --batch-size"),
+    "an empty class": (
+        lambda d: [p.unlink() for p in (d / "train" / "cat").iterdir()],
+        [],
+        r"train: no image in cat: add some",
+    ),
+    "a class too many": (
+        lambda d: shutil.copytree(d / "test" / "cat", d / "test" / "cats"),
+        [],
+        r"must have the same classes, but differ in cats",
+    ),
+    "a class too few": (
+        lambda d: without(d / "test", "cat"),
+        [],
+        r"must have the same classes, but differ in cat",
+    ),
+    "a batch too large": (
+        None,
+        ["--batch-size", "1000"],
+        r"has 160 images, less than a batch of 1000: lower --batch-size",
+    ),
     "no batch": (None, ["--batch-size", "0"], r"--batch-size must be > 0, got 0"),
     "no epochs": (None, ["--epochs", "-1"], r"--epochs must be > 0, got -1"),
     "no rate": (None, ["--lr", "0"], r"--lr must be > 0, got 0"),
@@ -190,27 +251,71 @@ WRONG = {  # what is done to a copy of a good data set, the options, and what is
     "less than no patience": (None, ["--patience", "-1"], r"--patience must be >= 0, got -1"),
     "a seed too large": (None, ["--seed", "9" * 20], r"--seed must be >= 0 and < 2\^32, got 9"),
     "a seed below zero": (None, ["--seed", "-1"], r"--seed must be >= 0 and < 2\^32, got -1"),
-    "a crop that does not fit": (None, ["--resize", "30"], r"--crop at most --resize, got --crop 32 and --resize 30"),
+    "a crop that does not fit": (
+        None,
+        ["--resize", "30"],
+        r"--crop at most --resize, got --crop 32 and --resize 30",
+    ),
     "no crop": (None, ["--crop", "0"], r"must be 1 to 4096 .*, got --crop 0 and --resize 0"),
     "a square too large": (None, ["--resize", "100000"], r"must be 1 to 4096"),
     "pictures all black": (black, [], r"all pixels of its images are alike"),
-    "too many classes": (lambda d: [(d / "train" / f"{n}").mkdir() for n in range(99)], [], r"no picture in 0, 1, 10, 11, 12 and 94 more: add"),
+    "too many classes": (
+        lambda d: [(d / "train" / f"{n}").mkdir() for n in range(99)],
+        [],
+        r"no image in 0, 1, 10, 11, 12 and 94 more: add",
+    ),
     "a crop for another net": (None, ["--crop", "64"], r"takes images of 32×32 pixels"),
-    "a net without columns": (None, ["--variant", "single-column", "--two-gpu"], r"has not two columns"),
-    "no such device": (None, ["--device", "cuda:77"], r"--device cuda:77 cannot be used here, take --device cpu"),
-    "a device without numbers": (None, ["--device", "meta"], r"--device meta cannot be used here, take --device cpu"),
+    "a net without columns": (
+        None,
+        ["--variant", "single-column", "--two-gpu"],
+        r"must have two columns",
+    ),
+    "no such device": (
+        None,
+        ["--device", "cuda:77"],
+        r"--device cuda:77 cannot be used here, take --device cpu",
+    ),
+    "a device without numbers": (
+        None,
+        ["--device", "meta"],
+        r"--device meta cannot be used here, take --device cpu",
+    ),
     "not a device": (None, ["--device", "toaster"], r"--device toaster cannot be used here"),
 }
 
 # Output folders
 
 OUT = {  # what is done to the folder of a finished run, the options, and what is said
-    "a run without --resume": (lambda out: None, [], r"is not empty \(checkpoint.pt\): go on there with --resume, or name another folder"),
-    "a file": (lambda out: (shutil.rmtree(out), out.write_text("")), [], r"is a file: name a folder"),
-    "somebody else's": (lambda out: [(out / name).unlink() for name in ("checkpoint.pt", "previous.pt")], ["--resume"], r"holds no checkpoint"),
-    "another rate": (lambda out: None, ["--resume", "--lr", "0.1"], r"was begun with --lr 0.01, got 0.1: leave --lr out"),
-    "another batch": (lambda out: None, ["--resume", "--batch-size", "8"], r"was begun with --batch-size 16, got 8"),
-    "another seed": (lambda out: None, ["--resume", "--seed", "8"], r"was begun with --seed 0, got 8"),
+    "a run without --resume": (
+        lambda out: None,
+        [],
+        r"is not empty \(checkpoint.pt\): go on there with --resume, or name another folder",
+    ),
+    "a file": (
+        lambda out: (shutil.rmtree(out), out.write_text("", encoding="utf-8")),
+        [],
+        r"is a file: name a folder",
+    ),
+    "somebody else's": (
+        lambda out: [(out / name).unlink() for name in ("checkpoint.pt", "previous.pt")],
+        ["--resume"],
+        r"holds no checkpoint",
+    ),
+    "another rate": (
+        lambda out: None,
+        ["--resume", "--lr", "0.1"],
+        r"was begun with --lr 0.01, got 0.1: leave --lr out",
+    ),
+    "another batch": (
+        lambda out: None,
+        ["--resume", "--batch-size", "8"],
+        r"was begun with --batch-size 16, got 8",
+    ),
+    "another seed": (
+        lambda out: None,
+        ["--resume", "--seed", "8"],
+        r"was begun with --seed 0, got 8",
+    ),
 }
 
 # Runs of the training command
@@ -248,5 +353,5 @@ def torchrun(processes, *command):
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )

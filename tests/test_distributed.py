@@ -11,7 +11,7 @@ import time
 import pytest
 import torch
 
-from alexnet.distributed import ProcessGroup, devices_for, resolve_device
+from alexnet.distributed import ProcessGroup, ShardedDropout, devices_for, resolve_device
 from alexnet.train import main
 from helpers import SMALL_RUN, exit_message, read_log, torchrun
 
@@ -84,10 +84,10 @@ from alexnet.trainer import TrainConfig, Trainer, make_trainer
 
 # So that no process has seen all images before the steps
 trainer.STATISTICS_SAMPLE, trainer.MAX_BROKEN_FRACTION = 2, 0.05
-data, out, result, *two = sys.argv[1:]
+data, out, result, dropout, *two = sys.argv[1:]
 group = init_process_group("cpu")
 config = TrainConfig(
-    Path(data), Path(out), variant="small", batch_size=8, lr=1e-4, dropout=0.0, device="cpu",
+    Path(data), Path(out), variant="small", batch_size=8, lr=1e-4, dropout=float(dropout), device="cpu",
     workers=1, two_gpu=bool(two),
 )
 step = Trainer.training_step
@@ -105,7 +105,9 @@ run.predictor.mean = run.predictor.mean.double()
 tested = run.validate()
 if group.is_main:
     broken = sorted(run.data.loaders[0].failures)
-    torch.save({"losses": losses, "broken": broken, "tested": tested}, result)
+    weights = {name: tensor.cpu() for name, tensor in run.net.state_dict().items()}
+    found = {"losses": losses, "broken": broken, "tested": tested, "weights": weights}
+    torch.save(found, result)
 group.close()
 """
 
@@ -125,7 +127,8 @@ def test_two_processes_are_as_one(data_folder, tmp_path):
     found = {}
     for name, processes, two in (("one", 1, []), ("two", 2, []), ("columns", 2, ["two"])):
         result = tmp_path / f"{name}.pt"
-        with torchrun(processes, tmp_path / "steps.py", data, tmp_path / name, result, *two) as run:
+        command = [tmp_path / "steps.py", data, tmp_path / name, result, 0.0, *two]
+        with torchrun(processes, *command) as run:
             assert run.wait() == 0, run.stderr.read()
         found[name] = torch.load(result)
     one = found["one"]
@@ -134,6 +137,41 @@ def test_two_processes_are_as_one(data_folder, tmp_path):
     for name in ("two", "columns"):
         torch.testing.assert_close(found[name]["losses"], one["losses"], rtol=1e-6, atol=0)
         assert found[name]["broken"] == [20, 120] and found[name]["tested"] == one["tested"]
+
+
+@pytest.mark.slow
+def test_a_row_has_the_same_dropout_mask_in_any_process(data_folder, tmp_path):
+    """Twenty steps with dropout 0.5: the same losses and weights with one process and with two."""
+    (tmp_path / "steps.py").write_text(STEPS, encoding="utf-8")
+    found = {}
+    for processes in (1, 2):
+        out, result = tmp_path / f"run {processes}", tmp_path / f"{processes}.pt"
+        with torchrun(processes, tmp_path / "steps.py", data_folder, out, result, 0.5) as run:
+            assert run.wait() == 0, run.stderr.read()
+        found[processes] = torch.load(result)
+    one, two = found[1], found[2]
+    torch.testing.assert_close(two["losses"], one["losses"], rtol=1e-6, atol=0)
+    torch.testing.assert_close(two["weights"], one["weights"], rtol=1e-6, atol=1e-9)
+
+
+def test_dropout_of_a_shared_batch():
+    """Zeros and doubles, about half and half, different in each row; nothing in evaluation."""
+    x, masks = torch.ones(8, 1000), []
+    for rank in (0, 1):
+        group = ProcessGroup()
+        group.rank, group.world_size = rank, 2
+        dropout = ShardedDropout(0.5, group, 16)
+        torch.manual_seed(0)
+        masks.append(dropout(x))
+        assert dropout.eval()(x) is x
+    whole = ShardedDropout(0.5, ProcessGroup(), 16)
+    torch.manual_seed(0)
+    assert torch.cat(masks).equal(whole(torch.ones(16, 1000)))
+    assert set(torch.cat(masks).unique().tolist()) == {0.0, 2.0}
+    assert torch.cat(masks).mean().item() == pytest.approx(1, abs=0.05)
+    assert len(torch.cat(masks).unique(dim=0)) == 16
+    short = ShardedDropout(0.5, ProcessGroup(), 16)(torch.ones(3, 10))  # undecodable images
+    assert short.shape == (3, 10)
 
 
 def started(out):

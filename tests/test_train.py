@@ -4,7 +4,9 @@ It runs in this process where nothing ends it, and else in one that has read the
 """
 
 import contextlib
+import fcntl
 import json
+import lzma
 import math
 import os
 import random
@@ -13,18 +15,20 @@ import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 
+from alexnet import checkpoint
 from alexnet.evaluate import evaluate
 from alexnet.loader import scan_image_folder
 from alexnet.predictor import load
-from alexnet.train import StopSignals, main
+from alexnet.train import STOP_SIGNALS, StopSignals, main
 from alexnet.trainer import Trainer, TrainingStopped
-from helpers import OUT, SMALL_RUN, WRONG, exit_message, read_log, run_train
+from helpers import OLD_CHECKPOINT, OUT, SMALL_RUN, WRONG, exit_message, read_log, run_train
 
 FORK_SERVER = """
 import json, os, sys
@@ -156,15 +160,21 @@ def test_killed_at_ten_moments(data_folder, tmp_path, forks):
             killed += 1
 
 
+@pytest.fixture(scope="module")
+def undisturbed(data_folder, tmp_path_factory):
+    """Two epochs from the first step to the last."""
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    run_train(data_folder, out, "--epochs", "2")
+    return out
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_told_to_stop(name, data_folder, tmp_path, forks):
+@pytest.mark.parametrize("name", [number.name for number in STOP_SIGNALS])
+def test_told_to_stop(name, data_folder, undisturbed, tmp_path, forks):
     """In the middle of an epoch: a checkpoint, a sentence, an exit status; --resume goes on at
     the very step."""
     command = ["--data", data_folder, *SMALL_RUN, "--epochs", "2", "--out"]
-    whole, part = tmp_path / "whole", tmp_path / "part"
-    forks.start(*command, whole)
-    assert forks.wait() == 0
+    part = tmp_path / "part"
     process = forks.start(*command, part)
     begun(part)
     os.kill(process, signal.Signals[name])
@@ -174,23 +184,110 @@ def test_told_to_stop(name, data_folder, tmp_path, forks):
     assert "Traceback" not in told
     forks.start(*command, part, "--resume")
     assert forks.wait() == 0
-    assert read_log(part) == read_log(whole) and weights(part) == weights(whole)
+    assert read_log(part) == read_log(undisturbed) and weights(part) == weights(undisturbed)
 
 
 def test_signals():
     """Before the first step at once; in a step after it; a second one does not wait."""
     before = signal.getsignal(signal.SIGTERM)
     with StopSignals() as signals:
-        with pytest.raises(TrainingStopped, match=r"^stopped by SIGINT before the first") as stopped:
+        with pytest.raises(
+            TrainingStopped, match=r"^stopped by SIGINT before the first"
+        ) as stopped:
             signal.raise_signal(signal.SIGINT)
         assert stopped.value.code == 130 and signals.caught == 0
         signals.running = True
         signal.raise_signal(signal.SIGTERM)
         assert signals.caught == signal.SIGTERM
-        with pytest.raises(TrainingStopped, match=r"^stopped at once by a second SIGINT") as stopped:
+        with pytest.raises(
+            TrainingStopped, match=r"^stopped at once by a second SIGINT"
+        ) as stopped:
             signal.raise_signal(signal.SIGINT)
         assert stopped.value.code == 130
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def start_apart(data, out, *options, wrapper=(), customize="", **how):
+    """The command in a process of its own, with lines of Python that are run before it."""
+    site = out.parent / "site"
+    site.mkdir(exist_ok=True)
+    (site / "sitecustomize.py").write_text(customize, encoding="utf-8")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(site)}
+    command = [*wrapper, sys.executable, "-m", "alexnet.train", "--data", data, "--out", out]
+    command = [str(part) for part in (*command, *SMALL_RUN, *options)]
+    return subprocess.Popen(command, env=environment, text=True, **how)
+
+
+def run_apart(data, out, *options, **how):
+    """What it prints as errors, and its exit status."""
+    process = start_apart(data, out, *options, stderr=subprocess.PIPE, **how)
+    return process.communicate()[1], process.returncode
+
+
+def on_a_terminal(data, out, *options, wrapper=()):
+    """The command with a terminal of its own; the process and the terminal's other end."""
+    ours, theirs = os.openpty()
+
+    def control():
+        os.setsid()
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+    streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs, "preexec_fn": control}
+    process = start_apart(data, out, *options, wrapper=wrapper, **streams)
+    os.close(theirs)
+    return process, ours
+
+
+@pytest.mark.slow
+def test_a_terminal_that_is_closed(data_folder, undisturbed, tmp_path):
+    """The steps up to there are kept, although nothing can be printed any more."""
+    out = tmp_path / "run"
+    process, terminal = on_a_terminal(data_folder, out, "--epochs", "2")
+    begun(out)
+    os.close(terminal)
+    assert process.wait(timeout=60) == 128 + signal.SIGHUP
+    state = torch.load(out / "checkpoint.pt")
+    assert state["step"] > 0 or state["epoch"] > 0
+    run_train(data_folder, out, "--epochs", "2", "--resume")
+    assert read_log(out) == read_log(undisturbed) and weights(out) == weights(undisturbed)
+
+
+@pytest.mark.slow
+def test_nohup_goes_on(data_folder, undisturbed, tmp_path):
+    out = tmp_path / "run"
+    process, terminal = on_a_terminal(data_folder, out, "--epochs", "2", wrapper=["nohup"])
+    begun(out)
+    os.close(terminal)
+    assert process.wait(timeout=60) == 0
+    assert read_log(out) == read_log(undisturbed)
+
+
+# What some machines have otherwise
+
+NO_FOLDER_SYNC = """
+import errno, os, stat
+fsync = os.fsync
+def no_folders(file):
+    if stat.S_ISDIR(os.fstat(file).st_mode):
+        raise OSError(errno.EINVAL, "Invalid argument")
+    return fsync(file)
+os.fsync = no_folders
+"""
+NO_FCNTL = """
+import sys
+sys.modules["fcntl"] = None  # as on Windows
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("customize", [NO_FOLDER_SYNC, NO_FCNTL], ids=["fsync", "fcntl"])
+def test_without_what_some_systems_lack(customize, data_folder, tmp_path):
+    """A run begins and is resumed."""
+    out = tmp_path / "run"
+    for epochs in ("1", "2"):
+        told = run_apart(data_folder, out, "--epochs", epochs, "--resume", customize=customize)
+        assert told[1] == 0, told[0]
+    assert len(read_log(out)) == 2
 
 
 def test_a_second_signal_does_not_wait_for_the_step(data_folder, tmp_path, monkeypatch, capsys):
@@ -265,6 +362,22 @@ def test_tensorboard_if_it_is_installed(data_folder, tmp_path, monkeypatch):
     assert {name for name, _, _ in scalars} == {"loss", "top1", "top5", "lr"}
 
 
+def test_a_broken_tensorboard_costs_a_line(data_folder, tmp_path, monkeypatch, capsys):
+    """protobuf raises a TypeError where its version does not fit."""
+
+    class Broken(ModuleType):
+        def __getattr__(self, name):
+            raise TypeError("Descriptors cannot be created directly")
+
+    module = Broken("torch.utils.tensorboard")
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    run_train(data_folder, tmp_path / "run", "--epochs", "2")
+    assert capsys.readouterr().err.splitlines() == [
+        "TensorBoard is left out (TypeError: Descriptors cannot be created directly)"
+    ]
+    assert len(read_log(tmp_path / "run")) == 2
+
+
 @pytest.mark.parametrize("kind", WRONG)
 def test_folders_and_options_that_are_wrong(kind, data_folder, tmp_path):
     spoil, more, sentence = WRONG[kind]
@@ -323,6 +436,23 @@ def test_a_damaged_checkpoint(finished, data_folder, tmp_path, capsys):
     told, _ = exit_message(lambda: run_train(data_folder, out, "--epochs", "3", "--resume"))
     assert "checkpoint.pt is refused" in told and "previous.pt is refused" in told
     assert (out / "previous.pt").read_bytes() == b"no good"
+
+
+def test_a_run_of_version_0_1_0_goes_on(data_folder, tmp_path):
+    """From the fourth step of the second epoch, with the options and the log that it had."""
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "checkpoint.pt").write_bytes(lzma.decompress(OLD_CHECKPOINT.read_bytes()))
+    before = checkpoint.load(out / "checkpoint.pt")
+    assert (before["epoch"], before["step"]) == (1, 4)
+    main(
+        ["--data", str(data_folder), "--out", str(out), "--device", "cpu", "--resume"]
+        + ["--epochs", "2", "--workers", "1"]
+    )
+    first, second = read_log(out)
+    assert {name: before["history"][0][name] for name in first} == first
+    assert second["epoch"] == 2 and math.isfinite(second["loss"])
+    assert evaluate(load(out / "model.safetensors"), scan_image_folder(data_folder / "test"))
 
 
 def test_a_disk_that_is_full(data_folder, tmp_path):
