@@ -4,7 +4,6 @@ import re
 import nbformat
 import pytest
 
-from alexnet.bookkit import claims as claims_module
 from alexnet.bookkit.claims import (
     VERDICTS,
     claim,
@@ -93,14 +92,6 @@ def test_a_claim_is_shown_as_text_and_as_a_card():
     assert 'id="claim-P9"' in card and "here (plus for it, minus against)" in card
     assert "Figure 2: " in claims()["P3"]._repr_html_()
     assert "section 3.1, Figure 1: " in claims()["P5"]._repr_html_()
-
-
-def test_outside_a_checkout_one_sentence_says_where_the_record_is(monkeypatch, tmp_path):
-    monkeypatch.setattr(claims_module, "RECORD", tmp_path / "book" / "record.json")
-    message = "record.json must exist, but .* in the book folder of the repository .*pip install -e"
-    for read in (record, claims, claims_table):
-        with pytest.raises(FileNotFoundError, match=message):
-            read()
 
 
 def test_rows_of_the_logs():

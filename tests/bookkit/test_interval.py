@@ -1,3 +1,5 @@
+"""The interval that prints itself; where it comes from is in test_stats.py."""
+
 from alexnet.bookkit.findings import epoch_ratio
 from alexnet.bookkit.stats import Interval, mean_difference, ratio
 
