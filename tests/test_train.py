@@ -445,10 +445,8 @@ def test_a_run_of_version_0_1_0_goes_on(data_folder, tmp_path):
     (out / "checkpoint.pt").write_bytes(lzma.decompress(OLD_CHECKPOINT.read_bytes()))
     before = checkpoint.load(out / "checkpoint.pt")
     assert (before["epoch"], before["step"]) == (1, 4)
-    main(
-        ["--data", str(data_folder), "--out", str(out), "--device", "cpu", "--resume"]
-        + ["--epochs", "2", "--workers", "1"]
-    )
+    command = ["--data", str(data_folder), "--out", str(out), "--device", "cpu"]
+    main([*command, "--resume", "--epochs", "2", "--workers", "1"])
     first, second = read_log(out)
     assert {name: before["history"][0][name] for name in first} == first
     assert second["epoch"] == 2 and math.isfinite(second["loss"])
