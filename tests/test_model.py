@@ -68,6 +68,7 @@ def weighted_layers(model):
     return [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
 
 
+@pytest.mark.slow
 def test_paper_is_initialized_as_in_section_5():
     torch.manual_seed(0)
     layers = weighted_layers(AlexNet())
@@ -88,6 +89,7 @@ def test_original_code_is_initialized_as_in_its_files():
     assert [layer.bias.unique().item() for layer in layers] == [0, 1, 0, 1, 1, 1, 1, 0]
 
 
+@pytest.mark.slow
 def test_torchvision_variant_equals_torchvisions_net_bit_for_bit():
     torch.manual_seed(0)
     reference = torchvision.models.alexnet().eval()
@@ -166,6 +168,7 @@ def two_columns(model, images, leak=False):
     return F.linear(x, fc8.weight, fc8.bias)
 
 
+@pytest.mark.slow
 def test_paper_equals_two_columns_written_out():
     torch.manual_seed(0)
     model = AlexNet(10).double().eval()
@@ -268,6 +271,7 @@ def test_lrn_false_leaves_out_both_normalizations():
     assert not any(isinstance(m, LocalResponseNorm | MapNorm) for m in model.modules())
 
 
+@pytest.mark.slow
 def test_small_learns_on_the_cpu():
     torch.manual_seed(0)
     model = AlexNet(4, "small", dropout=0.0)

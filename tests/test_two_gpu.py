@@ -67,6 +67,7 @@ def test_outputs_and_gradients_are_the_grouped_nets(n, seed):
     assert_results_close(logits_and_gradients(columns, x), logits_and_gradients(grouped, x))
 
 
+@pytest.mark.slow
 def test_the_papers_net_equals_the_grouped_one():
     grouped, columns = make_pair("paper", num_classes=1000)
     x = random_images(2, 224)
