@@ -215,7 +215,8 @@ def start_apart(data, out, *options, wrapper=(), customize="", **how):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(site)}
     command = [*wrapper, sys.executable, "-m", "alexnet.train", "--data", data, "--out", out]
     command = [str(part) for part in (*command, *SMALL_RUN, *options)]
-    return subprocess.Popen(command, env=environment, text=True, **how)
+    # In a folder of its own: nohup leaves a file where it is started
+    return subprocess.Popen(command, env=environment, cwd=site, text=True, **how)
 
 
 def run_apart(data, out, *options, **how):

@@ -97,7 +97,7 @@ plt.style.use("alexnet.bookkit.book")
 def square(side=2):
     "A square."
     return svg(9, 9, "a square", f'<rect width="{side}" height="{side}"/>')
-print(explore(square, side=range(1, 9)).page())
+print(explore(square, side=range(1, 9)).to_html())
 """
     done = python(installed, tmp_path, code)
     assert done.returncode == 0, done.stderr
