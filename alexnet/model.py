@@ -117,6 +117,7 @@ class AlexNet(nn.Module):
         TypeError: if an override is not a field of :class:`AlexNetConfig`.
 
     Example:
+        >>> import torch
         >>> AlexNet(10, "small", lrn=False)(torch.zeros(2, 3, 32, 32)).shape
         torch.Size([2, 10])
     """
