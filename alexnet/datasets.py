@@ -328,11 +328,11 @@ def cifar10(root: str | Path = CIFAR10_ROOT) -> InMemoryDataset:
         Images of 32×32 pixels, sorted by class.
 
     Raises:
-        FileNotFoundError: if there is neither, and the download fails.
+        OSError: if there is neither, and the download fails, or if a folder is a link to nowhere.
         ValueError: if the class folders differ, or a file in them is not an image of 32×32 pixels.
     """
     root = Path(root)
-    if (root / "train").is_dir():
+    if (root / "train").is_dir() or (root / "train").is_symlink():  # it may lead nowhere
         return _read_class_folders(root)
     try:
         train = CIFAR10(root, train=True, download=True)

@@ -2,6 +2,10 @@
 
 import io
 import os
+import stat
+import struct
+import sys
+import unicodedata
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,16 +14,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2 import functional as TF
 
-# Extensions, and the Pillow decoders that are allowed. Pillow has more decoders, and some of them
-# start other programs (Ghostscript for EPS), which a data set from the internet must not do.
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
-PILLOW_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
+from alexnet.resources import usable_memory
+
+# The Pillow decoders that are allowed. Pillow has more of them, and some start other programs
+# (Ghostscript for EPS), which a data set from the internet must not do.
+PILLOW_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM")
+# All extensions that Pillow and torchvision have for these formats. They are written out, so that
+# the images of a data set do not depend on the version of Pillow.
+EXTENSIONS = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".webp", ".bmp", ".dib",
+    ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm",
+)  # fmt: skip
 MAX_ASPECT_RATIO = 100  # of an image that is resized; see resize_center_crop
+MAX_PIXELS = 178_956_970  # of an image that is decoded, half a gigabyte in RGB: Pillow's limit
 
 
 @dataclass(frozen=True)
@@ -28,22 +40,35 @@ class ImageFolderIndex:
 
     Attributes:
         root: the folder.
-        classes: names of the class folders, sorted.
+        classes: names of the class folders in their canonical form, sorted.
         paths: of the files, class by class.
         labels: int64 (N,), for each path the index of its class in ``classes``.
+        left_out: what is in the folder besides, relative to ``root``: files without one of the
+            :data:`EXTENSIONS`, files outside of the class folders, and links to folders.
     """
 
     root: Path
     classes: tuple[str, ...]
     paths: tuple[str, ...]
     labels: Tensor
+    left_out: tuple[str, ...] = ()
+
+
+def canonical_name(name: str) -> str:
+    """The one form of a name that Unicode can write in several.
+
+    ``é`` is one character, or an ``e`` and an accent: archives that are made on a Mac have the
+    second form. The result is the first one (Unicode's normalization form C).
+    """
+    return unicodedata.normalize("NFC", name)
 
 
 def scan_image_folder(root: str | Path) -> ImageFolderIndex:
     """List the images of a folder as :class:`torchvision.datasets.ImageFolder` does.
 
-    No file is opened. There are three differences: hidden files and folders are left out, links to
-    folders inside a class folder are not followed, and a folder that cannot be read is an error.
+    No file is opened. There are some differences: hidden files and folders are left out, links to
+    folders inside a class folder are not followed, names count in their canonical form, and a
+    folder that cannot be read is an error, as is a link to nowhere in the place of one.
 
     Args:
         root: folder with a folder of images for each class.
@@ -51,47 +76,115 @@ def scan_image_folder(root: str | Path) -> ImageFolderIndex:
     Raises:
         OSError: if there is no such folder, it has no class folder, a class folder has no image,
             or one cannot be read.
+        ValueError: if two folders are of one class.
     """
     root = Path(root)
+    _check_link(root)
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder: name one that holds a folder per class")
-    classes = sorted(
-        entry.name
-        for entry in os.scandir(root)
-        if entry.is_dir() and not entry.name.startswith(".")
-    )
-    if not classes:
+    folders, left_out = _list_class_folders(root)
+    if not folders:
         raise FileNotFoundError(
             f"{root} holds no class folders: put the images of each class in a folder of its name"
         )
-    files = [_list_images(root / name) for name in classes]
-    empty = [name for name, found in zip(classes, files) if not found]
+    files: dict[str, list[str]] = {}
+    for name, folder in sorted(folders.items()):
+        files[name], others = _list_images(folder)
+        left_out += others
+    empty = [name for name, found in files.items() if not found]
     if empty:
         raise FileNotFoundError(
             f"{root}: no image in {join_names(empty)}: "
             f"add some ({', '.join(EXTENSIONS)}), or remove the folder"
         )
-    paths = tuple(path for found in files for path in found)
-    sizes = torch.tensor([len(found) for found in files])
-    labels = torch.repeat_interleave(torch.arange(len(classes)), sizes)
-    return ImageFolderIndex(root, tuple(classes), paths, labels)
+    paths = tuple(path for found in files.values() for path in found)
+    sizes = torch.tensor([len(found) for found in files.values()])
+    labels = torch.repeat_interleave(torch.arange(len(files)), sizes)
+    names_left_out = tuple(os.path.relpath(path, root) for path in left_out)
+    return ImageFolderIndex(root, tuple(files), paths, labels, names_left_out)
 
 
-def _list_images(folder: Path) -> list[str]:
-    def fail(error: OSError) -> None:  # os.walk would skip the folder without a word
+def _check_link(path: Path) -> None:
+    """Raise an OSError for a link that leads nowhere, such as to a disk that is not mounted."""
+    if not path.is_symlink():
+        return
+    try:
+        os.stat(path)
+    except OSError as error:
         raise OSError(
-            f"{error.filename} cannot be read ({error.strerror}): make it readable, or remove it"
+            f"{path} is a link to {os.readlink(path)}, which cannot be read ({error.strerror}): "
+            "mount the disk that it is on, or remove the link"
         ) from error
 
-    paths = []
-    for directory, _, files in sorted(os.walk(folder, onerror=fail)):
+
+def _list_class_folders(root: Path) -> tuple[dict[str, Path], list[str]]:
+    """The class folders by name, and the files beside them, which belong to no class."""
+    folders: dict[str, Path] = {}
+    files: list[str] = []
+    try:
+        found = sorted(os.listdir(root))
+    except OSError as error:
+        raise _unreadable(error) from error
+    for entry in found:
+        path = root / entry
+        if entry.startswith("."):
+            continue
+        _check_link(path)
+        if not path.is_dir():
+            files.append(str(path))
+            continue
+        name = canonical_name(entry)
+        if name in folders:
+            raise ValueError(
+                f"{root}: {folders[name].name!a} and {entry!a} are the same name in two forms of "
+                "Unicode: put the images of this class into one folder"
+            )
+        folders[name] = path
+    return folders, files
+
+
+def _list_images(folder: Path) -> tuple[list[str], list[str]]:
+    """The images in a class folder and in the folders in it, and what is left out there."""
+
+    def fail(error: OSError) -> None:  # os.walk would skip the folder without a word
+        raise _unreadable(error) from error
+
+    images, left_out = [], []
+    for directory, folders, files in sorted(os.walk(folder, onerror=fail), key=_directory_name):
         parts = Path(directory).relative_to(folder).parts
         if any(part.startswith(".") for part in parts):
             continue
-        for name in sorted(files):
-            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
-                paths.append(os.path.join(directory, name))
-    return paths
+        for name in sorted(files, key=canonical_name):
+            path = os.path.join(directory, name)
+            if name.startswith("."):
+                continue
+            (images if name.lower().endswith(EXTENSIONS) else left_out).append(path)
+        for name in folders:
+            path = os.path.join(directory, name)
+            if os.path.islink(path) and not name.startswith("."):
+                left_out.append(path)
+    return images, left_out
+
+
+def _directory_name(entry: tuple[str, list[str], list[str]]) -> str:
+    """What an entry of os.walk is sorted by."""
+    return canonical_name(entry[0])
+
+
+def _unreadable(error: OSError) -> OSError:
+    return OSError(
+        f"{error.filename} cannot be read ({error.strerror}): make it readable, or remove it"
+    )
+
+
+def print_left_out(folder: ImageFolderIndex) -> None:
+    """Print on stderr, in one line, what the index of a folder leaves out, if there is anything."""
+    if folder.left_out:
+        print(
+            f"left out: {len(folder.left_out):,} in {folder.root} ({join_names(folder.left_out)}): "
+            "only files with the extension of an image are read, in class folders",
+            file=sys.stderr,
+        )
 
 
 def join_names(names: Iterable[str]) -> str:
@@ -108,9 +201,11 @@ def train_val_folders(root: str | Path) -> tuple[ImageFolderIndex, ImageFolderIn
 
     Raises:
         OSError: if one is missing, and for the reasons of :func:`scan_image_folder`.
-        ValueError: if their classes differ.
+        ValueError: if their classes differ, and for the reason of :func:`scan_image_folder`.
     """
     root = Path(root)
+    for path in (root, *(root / name for name in ("train", "val", "test"))):
+        _check_link(path)
     if not root.is_dir():
         raise FileNotFoundError(
             f"{root} is not a folder: name a data set, which has train/ and val/ in it"
@@ -141,42 +236,122 @@ def decode_image(path: str | Path) -> Tensor:
     Gray, CMYK, transparent, palette and 16-bit images are converted; of an animation the first
     frame is taken. EXIF orientation is ignored, as by :class:`torchvision.datasets.ImageFolder`.
 
+    Gray of more than 8 bits is scaled by the range of its type: 0 to 4095 in 12 bits, 0 to 65,535
+    in 16, 0 to 2^32 - 1 in 32. Of signed numbers, which only TIFF files have, 0 to the highest
+    one counts, and what is below zero is black, as in torchvision's ``to_dtype`` and
+    scikit-image's ``img_as_ubyte``. Floating-point numbers have no such range: they are refused.
+
+    Args:
+        path: of a file, or of a pipe such as ``/dev/stdin``.
+
     Returns:
         uint8 (3, H, W), 0 to 255.
 
     Raises:
-        OSError: if the file cannot be read, or does not hold a complete image.
+        OSError: if the file cannot be read, does not hold a complete image, has floating-point
+            numbers, or over :data:`MAX_PIXELS` pixels.
     """
-    data = np.fromfile(path, np.uint8)
-    if not len(data):
-        raise OSError("the file is empty")
-    if data[:2].tobytes() != b"\xff\xd8":
-        # Not torchvision: version 0.29 ends with a segmentation fault on a damaged PNG file
-        return _decode_with_pillow(data.tobytes())
-    # JPEG, for which decoding and resizing in torchvision take half of Pillow's time
     try:
-        return decode_jpeg(torch.from_numpy(data), ImageReadMode.RGB)
+        data = Path(path).read_bytes()
+        if not data:
+            raise OSError("the file is empty")
+        if data.startswith(b"\xff\xd8"):
+            return _decode_jpeg(data)
+        # Not torchvision: version 0.29 ends with a segmentation fault on a damaged PNG file
+        return _decode_with_pillow(data)
+    except UnidentifiedImageError as error:
+        if data.startswith((b"II*\0", b"MM\0*")):
+            raise OSError(
+                "a TIFF file that is damaged, or of a kind that Pillow does not read, such as "
+                "floating-point numbers of 64 bits"
+            ) from error
+        raise OSError("not an image of a known format") from error
+    except OSError:
+        raise
+    except Exception as error:  # decoders raise a dozen types for damaged files, TypeError too
+        raise OSError(f"{type(error).__name__}: {error}".splitlines()[0]) from error
+
+
+def _decode_jpeg(data: bytes) -> Tensor:
+    """In torchvision, where decoding and resizing take half of Pillow's time."""
+    width, height = _jpeg_size(data)
+    if width * height > MAX_PIXELS:
+        raise OSError(f"{width}×{height} pixels are more than {MAX_PIXELS:,}")
+    # A copy, since a tensor must be writable
+    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    try:
+        return decode_jpeg(encoded, ImageReadMode.RGB)
     except RuntimeError as error:
         raise OSError(str(error).splitlines()[0]) from error
 
 
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a JPEG image by its frame header; 0 and 0 if it has none.
+
+    Markers are found as libjpeg does (``next_marker`` in ``jdmarker.c``): other bytes before them
+    are skipped. So no file can hide its size from here that libjpeg decodes.
+    """
+    position = 2
+    while (position := data.find(b"\xff", position)) >= 0:
+        while data[position : position + 1] == b"\xff":  # any number of them
+            position += 1
+        segment = data[position : position + 8]  # marker, length, bits, height, width
+        if len(segment) < 8:
+            break
+        marker, length, _, height, width = struct.unpack(">BHBHH", segment)
+        position += 1
+        # 0xC0 to 0xCF begin a frame, but for tables (C4, CC) and what is reserved (C8)
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return width, height
+        # A zero byte makes no marker; 01 and D0 to D7 have no length
+        if marker > 0x01 and not 0xD0 <= marker <= 0xD7:
+            position += length
+    return 0, 0
+
+
 def _decode_with_pillow(data: bytes) -> Tensor:
-    try:
-        image = Image.open(io.BytesIO(data), formats=PILLOW_FORMATS)
-        if image.mode.startswith("I"):  # 16-bit gray, which Pillow would clip at 255
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        return TF.pil_to_tensor(image.convert("RGB"))
-    except UnidentifiedImageError as error:
-        raise OSError("not an image of a known format") from error
-    # The other errors that Pillow raises for a damaged file
-    except (
-        SyntaxError,
-        ValueError,
-        EOFError,
-        NotImplementedError,
-        Image.DecompressionBombError,
-    ) as error:
-        raise OSError(str(error)) from error
+    image = Image.open(io.BytesIO(data), formats=PILLOW_FORMATS)
+    if image.mode == "F":
+        raise OSError(
+            "its pixels are floating-point numbers, which have no range of their own to scale "
+            "them by: convert it to whole numbers"
+        )
+    bits, signed, inverted = _gray_type(image)
+    if image.mode.startswith("I") or signed:
+        gray = _scale_gray(np.asarray(image), bits, signed)
+        image = Image.fromarray(255 - gray if inverted else gray)
+    return TF.pil_to_tensor(image.convert("RGB"))
+
+
+def _gray_type(image: Image.Image) -> tuple[int, bool, bool]:
+    """How a gray image is stored: bits, whether they have a sign, and whether zero is white."""
+    if image.format != "TIFF":
+        return 16, False, False  # Pillow's mode is I;16 or I, which depends on its version
+    tags = image.tag_v2
+    bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,))[0]
+    signed = tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0] == 2
+    zero_is_white = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 0) == 0
+    return bits, signed, zero_is_white
+
+
+def _scale_gray(values: np.ndarray, bits: int, signed: bool) -> np.ndarray:
+    """Scale gray by the range of its type; Pillow's own conversion clips it at 255.
+
+    Args:
+        values: (H, W), as Pillow has them: in int32 if the file has 32 bits, in uint8 if it has 8.
+        bits: in the file, 8 to 32.
+        signed: whether one of them is the sign.
+
+    Returns:
+        uint8 (H, W), 0 to 255.
+    """
+    if bits == 8:
+        return values.view(np.int8).clip(min=0).view(np.uint8) << 1  # 0 to 127, to 254
+    if signed:
+        values = values.clip(min=0)
+    elif bits == 32:
+        values = values.view(np.uint32)
+    return (values >> (bits - signed - 8)).astype(np.uint8)
 
 
 def resize_center_crop(image: Tensor, size: int) -> Tensor:
@@ -208,8 +383,8 @@ class CachedImageLoader:
         folder: the image files.
         size: height and width of a square in pixels.
         num_workers: threads that decode.
-        memory_fraction: of this machine's memory, from 0 to 1, that the cache may take; 0 turns
-            it off.
+        memory_fraction: of the memory that this process may use, from 0 to 1, that the cache may
+            take; 0 turns it off.
         pin_memory: whether batches lie in page-locked memory, from which a GPU can copy while it
             computes.
 
@@ -234,12 +409,18 @@ class CachedImageLoader:
         self.pin_memory = pin_memory
         self.failures: dict[int, str] = {}
         self._pool = ThreadPoolExecutor(num_workers, thread_name_prefix="decode")
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # bytes
-        shape = (len(self.paths), 3, size, size)
-        fits = len(self.paths) * 3 * size**2 <= memory_fraction * memory
-        # The system allocates the pages of an empty tensor as they are written
-        self._cache = torch.empty(shape, dtype=torch.uint8) if fits else None
+        fits = len(self.paths) * 3 * size**2 <= memory_fraction * usable_memory()
+        self._cache = self._allocate_cache() if fits else None
         self._cached: set[int] = set()  # indices of the squares that are in the cache
+
+    def _allocate_cache(self) -> Tensor | None:
+        """Room for all squares; None where the system refuses it, so that they are decoded anew."""
+        shape = (len(self.paths), 3, self.size, self.size)
+        try:
+            # The system allocates the pages of an empty tensor as they are written
+            return torch.empty(shape, dtype=torch.uint8)
+        except RuntimeError:
+            return None
 
     def batches(self, index_batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Decode batch after batch, up to :attr:`PREFETCH` of them ahead of the one in use.
@@ -298,8 +479,11 @@ class CachedImageLoader:
         return indices[decoded], batch[decoded]
 
     def _decode(self, index: int, out: Tensor) -> None:
+        path = self.paths[index]
         try:
-            out.copy_(resize_center_crop(decode_image(self.paths[index]), self.size))
+            if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe could be waited for in vain
+                raise OSError("not a regular file")
+            out.copy_(resize_center_crop(decode_image(path), self.size))
         except OSError as error:
             self.failures[index] = str(error)
             return
