@@ -10,7 +10,6 @@ most probable classes of an image.
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -18,16 +17,20 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from alexnet.console import printable
 from alexnet.distributed import resolve_device
 from alexnet.loader import (
     CachedImageLoader,
     ImageFolderIndex,
+    canonical_name,
     decode_image,
     join_names,
+    print_left_out,
     resize_center_crop,
     scan_image_folder,
 )
 from alexnet.predictor import Predictor, load, topk_correct
+from alexnet.resources import usable_cores
 
 
 def evaluate(
@@ -38,7 +41,9 @@ def evaluate(
     num_workers: int = 2,
     batch_size: int = 64,
 ) -> dict:
-    """Accuracy on a folder of class folders. Images that cannot be decoded are named on stderr.
+    """Accuracy on a folder of class folders.
+
+    What the folder's index leaves out and images that cannot be decoded are named on stderr.
 
     Args:
         predictor: the net.
@@ -56,6 +61,7 @@ def evaluate(
         ValueError: if the net does not know a class of the folder, or no image can be decoded.
     """
     labels = _map_labels(predictor, folder)
+    print_left_out(folder)
     predictor = predictor.to(device)
     loader = CachedImageLoader(folder, predictor.resize, num_workers, memory_fraction=0.0)
     correct, num_images = torch.zeros(2, dtype=torch.int64), 0
@@ -86,7 +92,7 @@ def classify_image(
 
     Args:
         predictor: the net.
-        path: of the file.
+        path: of the file, or of a pipe.
         ten_crop: whether to average over ten crops.
 
     Returns:
@@ -112,22 +118,23 @@ def classify_image(
 def _map_labels(predictor: Predictor, folder: ImageFolderIndex) -> Tensor:
     """The folder's labels as the net numbers its classes: int64 (N,).
 
-    Classes are matched by name. For torchvision's weights, whose folders are not called like its
-    classes, their order counts.
+    Classes are matched by name, in whatever form of Unicode. For torchvision's weights, whose
+    folders are not called like its classes, their order counts.
 
     Raises:
         ValueError: if the net does not know a class of the folder.
     """
-    known = predictor.classes
-    if known == folder.classes or not known:
+    known = [canonical_name(name) for name in predictor.classes]
+    names = [canonical_name(name) for name in folder.classes]
+    if known == names or not known:
         return folder.labels
-    unknown = [name for name in folder.classes if name not in known]
+    unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(
             f"{folder.root} has classes that the net was not trained on, such as {unknown[0]!r}; "
             f"it knows {join_names(known)}"
         )
-    return torch.tensor([known.index(name) for name in folder.classes])[folder.labels]
+    return torch.tensor([known.index(name) for name in names])[folder.labels]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -158,7 +165,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _print_classes(predictor: Predictor, args: argparse.Namespace) -> None:
     for name, probability in classify_image(predictor, args.image, args.ten_crop):
-        print(f"{probability:6.1%} {name}")
+        print(printable(f"{probability:6.1%} {name}"))
 
 
 def _print_accuracy(predictor: Predictor, args: argparse.Namespace) -> None:
@@ -199,7 +206,7 @@ def _make_parser() -> argparse.ArgumentParser:
         help="to compute on (%(default)s)",
     )
     parser.add_argument(
-        "--workers", type=int, default=os.cpu_count(), help="threads that decode (%(default)s)"
+        "--workers", type=int, default=usable_cores(), help="threads that decode (%(default)s)"
     )
     return parser
 

@@ -10,6 +10,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from alexnet import checkpoint
 from alexnet.augment import ten_crop as make_ten_crops
+from alexnet.loader import canonical_name
 from alexnet.model import AlexNet
 from alexnet.two_gpu import TwoGPUAlexNet
 
@@ -137,14 +138,14 @@ def _check(predictor: Predictor) -> None:
 
 def _from_weights(tensors: dict[str, Tensor], metadata: dict) -> Predictor:
     mean, std = tensors.pop("mean"), tensors.pop("std")
-    classes = tuple(metadata["classes"])
+    classes = _canonical_names(metadata["classes"])
     model = AlexNet(len(classes), metadata["variant"])
     model.load_state_dict(tensors)
     return Predictor(model, classes, metadata["resize"], metadata["crop"], mean, std)
 
 
 def _from_checkpoint(state: dict) -> Predictor:
-    config, classes = state["config"], tuple(state["classes"])
+    config, classes = state["config"], _canonical_names(state["classes"])
     model = AlexNet(len(classes), config["variant"])
     if config["two_gpu"]:
         two_gpu = TwoGPUAlexNet.from_alexnet(model, ("cpu", "cpu"))
@@ -153,6 +154,11 @@ def _from_checkpoint(state: dict) -> Predictor:
     else:
         model.load_state_dict(state["model"])
     return Predictor(model, classes, config["resize"], config["crop"], state["mean"], state["std"])
+
+
+def _canonical_names(names: list[str]) -> tuple[str, ...]:
+    """The classes in a file; until version 0.1.0 they were written as the folders were called."""
+    return tuple(canonical_name(name) for name in names)
 
 
 def _from_torchvision() -> Predictor:
