@@ -1,0 +1,274 @@
+"""The command, in seconds and on patches of photographs."""
+
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+
+import pytest
+
+from alexnet.checkpoint import load_weights
+from alexnet.experiments import __main__ as command
+from alexnet.experiments import runner as runner_module
+from alexnet.experiments.__main__ import main
+from alexnet.experiments.config import RECIPE_TODAY, ExperimentConfig
+from alexnet.experiments.recipes import EXPERIMENTS
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def curves(path):
+    """The curve of each configuration in a file of recorded runs."""
+    return {json.dumps(run["config"]): run["curve"] for run in read(path)["runs"]}
+
+
+# What it records
+
+
+def slow_if_long(name):
+    """Those of many runs search for a learning rate again and again."""
+    return pytest.param(name, marks=pytest.mark.slow if name in ("relu", "lrn") else ())
+
+
+TRAINING = [slow_if_long(name) for name in EXPERIMENTS if name not in ("kernels", "small")]
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_quick(name, tmp_path):
+    main([name, "--quick", "--seeds", "1", "--device", "cpu", "--out", str(tmp_path)])
+    file = read(tmp_path / f"{name}.json")
+    assert file["command"] == f"python -m alexnet.experiments {name} --quick"
+    assert file["data"]["name"] == "photo patches"
+    configs = {json.dumps(run["config"]) for run in file["runs"]}
+    assert len(configs) == len(file["runs"]) >= 2
+    for run in file["runs"]:
+        assert set(run["config"]) == set(asdict(ExperimentConfig()))
+        assert "torch" in run["machine"]
+        curve = run["curve"]
+        assert len(curve["loss"]) == len(curve["train_error"]) == 1 and len(curve["loss"][0]) == 4
+
+
+def test_each_run_has_its_line_in_the_file(tmp_path):
+    main(["limits", "--quick", "--seeds", "1", "--device", "cpu", "--out", str(tmp_path)])
+    text = (tmp_path / "limits.json").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.startswith('{"config":{')]
+    assert len(lines) == len(read(tmp_path / "limits.json")["runs"])
+
+
+@pytest.mark.slow
+def test_quick_kernels(tmp_path):
+    main(["kernels", "--quick", "--device", "cpu", "--out", str(tmp_path)])
+    file = read(tmp_path / "kernels.json")
+    tensors, metadata = load_weights(tmp_path / "kernels.safetensors")
+    assert file["data"]["name"] == metadata["data"] == "photo exemplars"
+    assert metadata["command"] == file["command"] and metadata["licence"]
+    assert len(file["runs"]) == 1
+    assert tensors["conv1"].shape == (96, 3, 11, 11)
+    assert tensors["conv1"].std() < 0.003  # a few steps from 0.001
+
+
+def test_quick_small(tmp_path):
+    main(["small", "--quick", "--device", "cpu", "--out", str(tmp_path)])
+    file = read(tmp_path / "small.json")
+    assert set(file["accuracy"]) == {"one crop", "ten crops"}
+    assert set(file["same_class"]) == {"hidden", "untrained", "pixels"}
+    assert all(len(logits) == 10 for logits in file["logits"].values())
+    assert file["training"]["variant"] == "small" and "torch" in file["machine"]
+
+
+# Stopping and starting again
+
+
+@pytest.mark.slow
+def test_killed_and_started_again(tmp_path):
+    """SIGKILL half-way: the same command ends with what an undisturbed one ends with."""
+    arguments = ["learning", "--quick", "--seeds", "1", "--device", "cpu", "--out"]
+    main([*arguments, str(tmp_path / "whole")])
+    whole = curves(tmp_path / "whole" / "learning.json")
+    part = tmp_path / "part" / "learning.json"
+    killed = [sys.executable, "-m", "alexnet.experiments", *arguments, str(part.parent)]
+    with subprocess.Popen(killed, stdout=subprocess.DEVNULL) as process:
+        while not part.exists() or len(curves(part)) < 2:
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+    kept = read(part)["runs"]
+    assert 2 <= len(kept) < len(whole)
+    main([*arguments, str(part.parent)])
+    assert curves(part) == whole
+    assert read(part)["runs"][: len(kept)] == kept  # not made again
+
+
+@pytest.mark.slow
+def test_interrupted(tmp_path):
+    """Ctrl-C ends with a sentence that says what is kept and how to go on."""
+    folder = tmp_path / "new" / "runs"
+    path = folder / "lrn.json"
+    arguments = ["lrn", "--quick", "--device", "cpu", "--out", str(folder)]
+
+    def take_sigint():
+        """Jobs in the background of a shell ignore it."""
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    with subprocess.Popen(
+        [sys.executable, "-m", "alexnet.experiments", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=take_sigint,
+    ) as process:
+        while not path.exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert errors.splitlines()[-1] == (
+        f"stopped: what is finished is in {path}; the same command with --out {folder} goes on"
+    )
+    assert "Traceback" not in errors and curves(path)
+
+
+def test_a_pipe_whose_reader_has_exited_costs_no_run(tmp_path, monkeypatch):
+    def broken(*args, **options):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(command, "print", broken, raising=False)
+    monkeypatch.setattr(runner_module, "print", broken, raising=False)
+    main(["limits", "--quick", "--seeds", "1", "--out", str(tmp_path)])
+    assert len(curves(tmp_path / "limits.json")) > 2
+
+
+def test_what_the_code_asks_for_no_more_stays_in_the_file(tmp_path):
+    arguments = ["limits", "--quick", "--seeds", "1", "--out", str(tmp_path)]
+    main(arguments)
+    path = tmp_path / "limits.json"
+    file = read(path)
+    first, second = file["runs"][:2]
+    first["config"]["seed"] = 7
+    file["runs"] = [first, second]
+    path.write_text(json.dumps(file), encoding="utf-8")
+    main(arguments)
+    assert first in read(path)["runs"]
+
+
+@pytest.mark.slow
+def test_what_another_experiment_made_is_taken_over(tmp_path, capsys):
+    main(["learning", "--quick", "--out", str(tmp_path)])
+    main(["pooling", "--quick", "--out", str(tmp_path)])
+    ours, others = curves(tmp_path / "pooling.json"), curves(tmp_path / "learning.json")
+    own = [key for key in ours if key not in others]
+    # Two recipes, two seeds; those with windows of 3 are there
+    assert len(own) == 4 and all(json.loads(key)["pool"] == [2, 2] for key in own)
+    assert capsys.readouterr().out.count("\npooling ") == 4  # trained
+
+
+# What is wrong, in a sentence
+
+
+def test_no_lr_at_which_it_learns(tmp_path, monkeypatch):
+    def diverge(config, data, num_classes):
+        return None, {"loss": [[None] * 4], "test_error": [None]}
+
+    monkeypatch.setattr(runner_module, "fit", diverge)
+    folder = re.escape(str(tmp_path))
+    message = (
+        rf"^no best lr between {RECIPE_TODAY.lr} and .*; "
+        rf"what is finished is in {folder}/pooling.json$"
+    )
+    with pytest.raises(SystemExit, match=message):
+        main(["pooling", "--quick", "--out", str(tmp_path)])
+    assert curves(tmp_path / "pooling.json")
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    path = re.escape(str(tmp_path / "file"))
+    message = rf"^--out must be a folder to write to, got {path} \(.*\): name another one$"
+    with pytest.raises(SystemExit, match=message):
+        main(["lrn", "--quick", "--out", str(tmp_path / "file")])
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
+    def refuse(dir):
+        raise OSError(errno.EROFS, "Read-only file system", str(dir))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    message = r"must be a folder to write to.* \(Read-only file system\)"
+    with pytest.raises(SystemExit, match=message):
+        main(["lrn", "--quick", "--out", str(tmp_path)])
+
+
+def test_outside_a_checkout_a_folder_must_be_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "RUNS", tmp_path / "book" / "runs")
+    with pytest.raises(SystemExit, match=r"^--out must be given outside a checkout[^\n]*$"):
+        main(["lrn"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_is_full(tmp_path, monkeypatch):
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    monkeypatch.setattr(os, "replace", full)
+    message = (
+        r"^\S+learning\.json cannot be written \(No space left on device\); nothing was finished$"
+    )
+    with pytest.raises(SystemExit, match=message):
+        main(["learning", "--quick", "--out", str(tmp_path)])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"runs": [{}]}', '{"data": {}}'])
+def test_a_file_that_is_no_record_is_named(tmp_path, text):
+    (tmp_path / "lrn.json").write_text(text)
+    message = r"^[^\n]*lrn\.json is not a file of recorded runs[^\n]*move it away[^\n]*$"
+    with pytest.raises(SystemExit, match=message):
+        main(["lrn", "--quick", "--out", str(tmp_path)])
+    assert (tmp_path / "lrn.json").read_text() == text
+
+
+def test_a_file_made_otherwise_is_not_touched(tmp_path):
+    arguments = ["limits", "--quick", "--out", str(tmp_path), "--seeds"]
+    main([*arguments, "1"])
+    before = (tmp_path / "limits.json").read_text()
+    message = "was made with other options.*give another folder"
+    with pytest.raises(SystemExit, match=message):
+        main([*arguments, "2"])
+    assert (tmp_path / "limits.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["lrn", "--quick", "--seeds", "0"], "--seeds must be > 0, got 0"),
+        (["lrn", "--quick", "--epochs", "-1"], "--epochs must be > 0, got -1"),
+        (["lrn", "--quick", "--device", "cuda:77"], "--device cuda:77 cannot be used here"),
+        (["lrn", "--quick", "--device", "cuda:77"], "take --device cpu"),
+        (["lrn", "--quick", "--device", "toaster"], "--device toaster cannot be used here"),
+        (["lrm"], "invalid choice: 'lrm'"),
+    ],
+)
+def test_says_what_is_wrong_and_exits(arguments, message, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([*arguments, "--out", str(tmp_path)])
+    code = end.value.code
+    said = code if isinstance(code, str) else capsys.readouterr().err.splitlines()[-1]
+    assert message in said and code != 0 and "\n" not in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_class_folders_that_are_missing(tmp_path):
+    (tmp_path / "train").mkdir()
+    # --out: a checkout's own folder need not be writable
+    arguments = ["lrn", "--data", str(tmp_path), "--out", str(tmp_path / "runs")]
+    with pytest.raises(SystemExit, match="has train/ and no val/ or test/"):
+        main(arguments)
