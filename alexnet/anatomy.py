@@ -16,6 +16,7 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from alexnet.console import printable
 from alexnet.lrn import MapNorm
 
 
@@ -121,7 +122,7 @@ class Anatomy(list):
             lines.append("  ".join(cells).rstrip())
         rule = "-" * max(len(line) for line in lines)
         headings, *layers, total = lines
-        return "\n".join([headings, rule, *layers, rule, total])
+        return printable("\n".join([headings, rule, *layers, rule, total]))
 
     __repr__ = __str__
 

@@ -353,5 +353,5 @@ def torchrun(processes, *command):
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        encoding="utf-8",
+        text=True,
     )

@@ -10,7 +10,7 @@ import yaml
 
 from helpers import ROOT
 
-MAKEFILE = (ROOT / "Makefile").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 NAMING = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", ".ci/run", ".ci/lowest")),
@@ -22,13 +22,15 @@ FOLDERS = ["alexnet", "alexnet/experiments", "alexnet/bookkit", "tests", "book"]
 
 def steps(path):
     return [
-        step for job in yaml.safe_load(path.read_text())["jobs"].values() for step in job["steps"]
+        step
+        for job in yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values()
+        for step in job["steps"]
     ]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_what_a_workflow_runs_is_there(path):
-    workflow = yaml.safe_load(path.read_text())
+    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert workflow[True]  # `on`, as YAML reads it
     for step in steps(path):
         if "uses" in step:
@@ -130,13 +132,13 @@ def test_a_file_that_is_missing_is_seen():
 
 def test_citation_cff_has_what_its_schema_asks_for():
     """Version 1.2.0 of the Citation File Format."""
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert {"cff-version", "message", "title", "authors"} <= set(citation) and citation[
         "cff-version"
     ] == "1.2.0"
     for work in [citation["preferred-citation"], *citation["references"]]:
         assert {"type", "title", "authors"} <= set(work)
-    project = (ROOT / "pyproject.toml").read_text()
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert (
         f'version = "{citation["version"]}"' in project
         and f'license = "{citation["license"]}"' in project

@@ -11,6 +11,7 @@ from html import escape
 from alexnet.bookkit.findings import finding
 from alexnet.bookkit.paths import RECORD, missing_from_wheel
 from alexnet.bookkit.svg import element, scrolling_table
+from alexnet.console import printable
 
 VERDICTS = ("holds", "does not hold", "cannot tell at this scale", "not run here")
 
@@ -34,7 +35,7 @@ class Claim:
 
     def __repr__(self) -> str:
         why = f" ({self.why})" if self.why else ""
-        return (
+        return printable(
             f"{self.name}: {self.claim}. The paper: {self.paper}. Here: {self.ours or '–'}. "
             f"{self.verdict}{why}"
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from alexnet.console import printable
 from alexnet.datasets import CIFAR10_ROOT, InMemoryDataset, cifar10, photo_exemplars, photo_patches
 from alexnet.distributed import resolve_device
 from alexnet.experiments.config import ExperimentConfig
@@ -42,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (FloatingPointError, OSError, ValueError) as error:
         sys.exit(f"{error}; {_what_is_kept(runner)}")
     with suppress(BrokenPipeError):  # the reader of the pipe may have exited
-        print(runner.path)
+        print(printable(str(runner.path)))
 
 
 def _make_parser() -> argparse.ArgumentParser:

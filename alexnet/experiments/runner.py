@@ -14,6 +14,7 @@ import torchvision
 from torch import Tensor, nn
 
 from alexnet.checkpoint import save_weights
+from alexnet.console import printable
 from alexnet.datasets import InMemoryDataset
 from alexnet.experiments.config import ExperimentConfig, describe
 from alexnet.experiments.fit import autocast_dtype, fit, preprocess
@@ -146,7 +147,7 @@ class Runner:
         num_epochs = len(run["curve"]["loss"])
         progress = f"{self.path.stem} {len(self.runs)}: {describe(config)}"
         with suppress(BrokenPipeError):  # the reader of the pipe may have exited
-            print(f"{progress}: {num_epochs} epochs, {run['seconds']} s", flush=True)
+            print(printable(f"{progress}: {num_epochs} epochs, {run['seconds']} s"), flush=True)
 
     def _train(self, config: ExperimentConfig) -> dict:
         data = self._preprocessed(config)

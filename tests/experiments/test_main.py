@@ -190,7 +190,7 @@ def test_no_lr_at_which_it_learns(tmp_path, monkeypatch):
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     path = re.escape(str(tmp_path / "file"))
     message = rf"^--out must be a folder to write to, got {path} \(.*\): name another one$"
     with pytest.raises(SystemExit, match=message):
@@ -229,21 +229,21 @@ def test_a_disk_that_is_full(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"runs": [{}]}', '{"data": {}}'])
 def test_a_file_that_is_no_record_is_named(tmp_path, text):
-    (tmp_path / "lrn.json").write_text(text)
+    (tmp_path / "lrn.json").write_text(text, encoding="utf-8")
     message = r"^[^\n]*lrn\.json is not a file of recorded runs[^\n]*move it away[^\n]*$"
     with pytest.raises(SystemExit, match=message):
         main(["lrn", "--quick", "--out", str(tmp_path)])
-    assert (tmp_path / "lrn.json").read_text() == text
+    assert (tmp_path / "lrn.json").read_text(encoding="utf-8") == text
 
 
 def test_a_file_made_otherwise_is_not_touched(tmp_path):
     arguments = ["limits", "--quick", "--out", str(tmp_path), "--seeds"]
     main([*arguments, "1"])
-    before = (tmp_path / "limits.json").read_text()
+    before = (tmp_path / "limits.json").read_text(encoding="utf-8")
     message = "was made with other options.*give another folder"
     with pytest.raises(SystemExit, match=message):
         main([*arguments, "2"])
-    assert (tmp_path / "limits.json").read_text() == before
+    assert (tmp_path / "limits.json").read_text(encoding="utf-8") == before
 
 
 @pytest.mark.parametrize(

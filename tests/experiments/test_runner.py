@@ -16,7 +16,7 @@ def runner(patches, tmp_path):
 
 
 def test_the_constructor_touches_no_file(runner, tmp_path):
-    (tmp_path / "x.json").write_text("not JSON")
+    (tmp_path / "x.json").write_text("not JSON", encoding="utf-8")
     Runner("x", runner.dataset, tmp_path / "missing", "cpu", num_seeds=1)
     Runner("x", runner.dataset, tmp_path, "cpu", num_seeds=1)
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
