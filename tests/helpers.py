@@ -137,6 +137,10 @@ ODD_IMAGES = {  # files that are decoded as Pillow converts them to RGB
     "one pixel": encode(PHOTO.resize((1, 1)), "PNG"),
 }
 JPEG, PNG = encode(PHOTO, "JPEG"), encode(PHOTO, "PNG")
+# Its directory says that the pixels begin at the text "\b", which in Pillow is a TypeError
+BAD_OFFSET = make_tiff(np.zeros((8, 8), np.uint8)).replace(
+    struct.pack("<HHII", 273, 4, 1, 8), struct.pack("<HHII", 273, 2, 1, 8)
+)
 BROKEN_IMAGES = {  # files that hold no complete image
     "empty": b"",
     "a JPEG cut off": JPEG[: len(JPEG) // 2],
@@ -145,6 +149,8 @@ BROKEN_IMAGES = {  # files that hold no complete image
     "text": b"not an image",
     "a web page": b"<!DOCTYPE html><title>404</title>",
     "zeros": bytes(1000),
+    "a TIFF without an offset": BAD_OFFSET,
+    "floating point": make_tiff(np.linspace(0, 1, 64, dtype="<f4").reshape(8, 8), sample_format=3),
     "a damaged PNG": PNG[:60] + bytes(40) + PNG[100:],
     "too long and thin": encode(Image.new("RGB", (3000, 2)), "PNG"),
 }

@@ -208,6 +208,13 @@ def test_class_folders_that_differ_are_refused(class_folders):
         cifar10(class_folders)
 
 
+def test_class_folders_that_are_not_mounted_are_not_downloaded_instead(tmp_path, monkeypatch):
+    monkeypatch.setattr("alexnet.datasets.CIFAR10", lambda *_, **__: pytest.fail("downloaded"))
+    (tmp_path / "train").symlink_to(tmp_path / "not mounted")
+    with pytest.raises(OSError, match=r"train is a link to .*not mounted, which cannot be read"):
+        cifar10(tmp_path)
+
+
 def test_a_file_that_is_no_image_of_32_pixels_is_refused(class_folders):
     path = class_folders / "train" / "cat" / "0.png"
     TF.to_pil_image(torch.zeros(3, 30, 40, dtype=torch.uint8)).save(path)

@@ -1,5 +1,7 @@
 import json
+import os
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -8,11 +10,19 @@ import torchvision
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
+from alexnet import evaluate as evaluate_module
 from alexnet.datasets import CIFAR10_ROOT
 from alexnet.evaluate import classify_image, evaluate, main
 from alexnet.loader import decode_image, resize_center_crop, scan_image_folder
 from alexnet.predictor import load
-from helpers import ROOT, exit_message, save_random_weights, save_torchvision_weights
+from helpers import (
+    BROKEN_IMAGES,
+    JPEG,
+    ROOT,
+    exit_message,
+    save_random_weights,
+    save_torchvision_weights,
+)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +95,62 @@ def test_broken_images_are_named_and_not_counted(weights, data_folder, tmp_path,
         evaluate(load(weights), scan_image_folder(tmp_path))
 
 
+@pytest.mark.parametrize("kind", ["a TIFF without an offset", "floating point"])
+def test_whatever_is_broken_is_named_by_both_ways_of_the_command(kind, weights, tmp_path, capsys):
+    path = tmp_path / "data" / "cat" / "broken.tif"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(BROKEN_IMAGES[kind])
+    data = tmp_path / "data"
+    assert refusal("--weights", weights, "--data", data).startswith(f"{data}: none of the 1 images")
+    assert capsys.readouterr().err.startswith(f"skipped: {path} (")
+    sentence = refusal("--weights", weights, "--image", path)
+    assert sentence.startswith(f"{path} cannot be read as an image (")
+    if kind == "floating point":
+        assert "floating-point numbers, which have no range of their own" in sentence
+
+
+def test_what_is_left_out_is_said_in_a_line(weights, data_folder, tmp_path, capsys):
+    shutil.copytree(data_folder / "test" / "cat", tmp_path / "cat")
+    (tmp_path / "cat" / "notes.txt").write_text("", encoding="utf-8")
+    first = min((tmp_path / "cat").glob("*.jpg"))
+    first.rename(first.with_suffix(".jfif"))
+    assert evaluate(load(weights), scan_image_folder(tmp_path))["images"] == 5
+    assert capsys.readouterr().err.startswith(f"left out: 1 in {tmp_path} (cat/notes.txt): ")
+
+
+@pytest.mark.parametrize("known", ["caf\u00e9", "cafe\u0301"])
+def test_classes_are_matched_in_any_form_of_unicode(known, data_folder, tmp_path, capsys):
+    """The weights may have been written when names were kept as they stood on the disk."""
+    path = tmp_path / "model.safetensors"
+    save_random_weights(path, ("zebra", known))
+    assert load(path).classes == ("zebra", "caf\u00e9")
+    for form in ("caf\u00e9", "cafe\u0301"):
+        root = tmp_path / f"data {len(form)}"
+        shutil.copytree(data_folder / "test" / "cat", root / form)
+        folder = scan_image_folder(root)
+        predictor = load(path)
+        last = predictor.model.classifier.fc8
+        with torch.no_grad():
+            last.weight.zero_()
+            last.bias.copy_(torch.tensor([0.0, 1.0]))
+        assert evaluate(predictor, folder)["top1"] == 1
+        predictor.classes = ("zebra", known)  # of a predictor that was made by hand
+        assert evaluate(predictor, folder)["top1"] == 1
+
+
 # classify_image
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
+def test_an_image_comes_from_a_pipe(weights, tmp_path):
+    path, pipe = tmp_path / "image.jpg", tmp_path / "pipe"
+    path.write_bytes(JPEG)
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(JPEG,))
+    writer.start()
+    predictor = load(weights)
+    assert classify_image(predictor, pipe) == classify_image(predictor, path)
+    writer.join()
 
 
 def test_torchvisions_classes_have_the_names_of_imagenet(data_folder, torchvision_net):
@@ -155,6 +220,21 @@ def test_what_is_wrong_is_said_in_a_sentence(weights, data_folder, torchvision_n
 def test_a_device_that_cannot_be_used_is_refused(device, weights, data_folder):
     sentence = refusal("--weights", weights, "--data", data_folder, "--device", device)
     assert f"--device {device} cannot be used here, take --device cpu: " in sentence
+
+
+def test_there_are_as_many_workers_as_cores_that_may_be_used(weights, data_folder, monkeypatch):
+    """Not as many as the machine has: a container or a batch system may allow fewer."""
+    monkeypatch.setattr(evaluate_module, "usable_cores", lambda: 3)
+    monkeypatch.setattr(evaluate_module.torch.cuda, "is_available", lambda: False)
+    found = []
+
+    def stop(predictor, folder, ten_crop, device, num_workers):
+        found.append(num_workers)
+        raise ValueError("seen")
+
+    monkeypatch.setattr(evaluate_module, "evaluate", stop)
+    assert refusal("--weights", weights, "--data", data_folder / "test") == "seen"
+    assert found == [3]
 
 
 def test_no_workers_is_an_error_of_usage(weights, data_folder, capsys):

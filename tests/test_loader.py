@@ -31,7 +31,16 @@ from alexnet.loader import (
     scan_image_folder,
     train_val_folders,
 )
-from helpers import BROKEN_IMAGES, JPEG, ODD_IMAGES, PHOTO, encode, make_png, make_tiff
+from helpers import (
+    BAD_OFFSET,
+    BROKEN_IMAGES,
+    JPEG,
+    ODD_IMAGES,
+    PHOTO,
+    encode,
+    make_png,
+    make_tiff,
+)
 
 # Class folders
 
@@ -325,7 +334,7 @@ def test_16_bits_of_a_png_are_the_same_where_pillow_calls_their_mode_i(tmp_path,
 
 
 @pytest.mark.parametrize("kind", ["<f4", ">f4", "<f8", ">f2"])
-def test_floating_point_is_refused_in_a_sentence_that_names_the_file(kind, tmp_path, capsys):
+def test_floating_point_is_refused_in_a_sentence_that_says_so(kind, tmp_path):
     """It was read as black: 0 to 1 is what most programs write."""
     path = tmp_path / "train" / "cat" / "f.tif"
     path.parent.mkdir(parents=True)
@@ -336,21 +345,8 @@ def test_floating_point_is_refused_in_a_sentence_that_names_the_file(kind, tmp_p
     assert not len(indices) and "floating-point numbers" in loader.failures[0]
 
 
-OFFSET_TIF = (  # its directory names no place of the pixels, which in Pillow is a TypeError
-    b"II*\0\x48\0\0\0" + bytes(64) + b"\x09\0"
-    + b"".join(
-        struct.pack("<HHII", tag, kind, 1, value)
-        for tag, kind, value in [
-            (256, 4, 8), (257, 4, 8), (258, 3, 8), (259, 3, 1), (262, 3, 1),
-            (273, 2, 8), (277, 3, 1), (278, 4, 8), (279, 4, 64),
-        ]
-    )
-    + bytes(4)
-)  # fmt: skip
-
-
 def test_whatever_a_decoder_raises_is_the_reason_for_that_file(tmp_path, monkeypatch):
-    (tmp_path / "offset.tif").write_bytes(OFFSET_TIF)
+    (tmp_path / "offset.tif").write_bytes(BAD_OFFSET)
     with pytest.raises(OSError, match=r"^TypeError: 'str' object cannot be interpreted"):
         decode_image(tmp_path / "offset.tif")
     (tmp_path / "a.jpg").write_bytes(JPEG)

@@ -153,6 +153,19 @@ def test_files_of_0_1_0_give_the_logits_of_0_1_0(old, tmp_path):
     torch.testing.assert_close(logits, torch.tensor([OLD_LOGITS[old]]), atol=1e-4, rtol=0)
 
 
+def test_classes_of_a_checkpoint_have_the_canonical_form_of_unicode(tmp_path):
+    """Checkpoints of 0.1.0 have the form that the folder had."""
+    state = {
+        "config": {"variant": "small", "two_gpu": False, "resize": 36, "crop": 32},
+        "classes": ["cafe\u0301", "zebra"],
+        "model": AlexNet(2, "small").state_dict(),
+        "mean": torch.zeros(3, 1, 1),
+        "std": torch.ones(3, 1, 1),
+    }
+    checkpoint.save(tmp_path, state)
+    assert load(tmp_path / "checkpoint.pt").classes == ("caf\u00e9", "zebra")
+
+
 # What is refused
 
 
