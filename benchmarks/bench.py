@@ -1,4 +1,7 @@
-"""``make bench``: how fast, as a ratio to a named peer in the same run. Nothing here is asserted; equality is, in the tests."""
+"""``make bench``: how fast, as a ratio to a named peer that is measured in the same run.
+
+Nothing is asserted here; the tests assert that the results are equal.
+"""
 
 import statistics
 import tempfile
@@ -8,212 +11,295 @@ from pathlib import Path
 
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional as F
-from tqdm import tqdm
+from torchvision.transforms.v2 import functional as TF
 
 from alexnet import AlexNet, LocalResponseNorm
 from alexnet.augment import PCAColor, TrainAugment
 from alexnet.datasets import InMemoryDataset, photos
-from alexnet.loader import CachedImageLoader, scan_image_folder
 from alexnet.experiments.config import ExperimentConfig
-from alexnet.experiments.nets import build_net
-from alexnet.experiments.fit import fit, autocast, preprocess
+from alexnet.experiments.fit import autocast, fit, preprocess
+from alexnet.experiments.nets import FourLayerNet
+from alexnet.loader import CachedImageLoader, scan_image_folder
 from alexnet.optim import PaperSGD
 
+MEAN, STD = [0.48, 0.45, 0.41], [0.25, 0.24, 0.26]  # close to those of ImageNet
 
-def seconds(run: Callable[[], object], repeats: int = 9) -> float:
-    """The median of some runs, after two to warm up."""
+
+def median_seconds(run: Callable[[], object], repeats: int = 9, device: str = "cpu") -> float:
+    """The median time of several runs, after two runs to warm up."""
     times = []
     for _ in range(repeats + 2):
         start = time.perf_counter()
         run()
+        if device == "cuda":  # its kernels run asynchronously
+            torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return statistics.median(times[2:])
 
 
-def lrn(device: str) -> None:
-    """Local response normalisation, forward and backward, beside PyTorch's; on a GPU its compiled form is what counts."""
-    x, grad = (torch.randn(32, 96, 55, 55, device=device) for _ in range(2))
-    x.requires_grad_()
+def print_table(seconds: dict[str, float], num_images: int) -> None:
+    """A line for each contender; the first one is the peer."""
+    peer = next(iter(seconds.values()))
+    for name, t in seconds.items():
+        speedup, images_per_second = peer / t, num_images / t
+        print(
+            f"  {name:36} {t * 1e3:8.1f} ms   {speedup:6.2f} times as fast   "
+            f"{images_per_second:8,.0f} images/s"
+        )
+
+
+def bench_lrn(device: str) -> None:
+    """Local response normalization, forward and backward, beside PyTorch's.
+
+    On a GPU, the compiled form is the one that counts.
+    """
+    x = torch.randn(32, 96, 55, 55, device=device, requires_grad=True)
+    grad = torch.randn(32, 96, 55, 55, device=device)
     copy = torch.empty_like(grad)
-    peer, ours = nn.LocalResponseNorm(5, 1e-4, 0.75, 2.0), LocalResponseNorm()
+    norms = {
+        "torch.nn.LocalResponseNorm": nn.LocalResponseNorm(5, 1e-4, 0.75, 2.0),
+        "alexnet.LocalResponseNorm": LocalResponseNorm(),
+    }
 
-    def done(run: Callable[[], object]) -> Callable[[], object]:
-        return lambda: (run(), torch.cuda.synchronize() if device == "cuda" else None)
+    def forward_and_backward(norm: nn.Module) -> Callable[[], object]:
+        return lambda: torch.autograd.grad(norm(x), x, grad)
 
-    def both(norm: nn.Module) -> Callable[[], object]:
-        return done(lambda: torch.autograd.grad(norm(x), x, grad))
-
-    runs = {}
-    for name, norm in {"torch.nn.LocalResponseNorm": peer, "alexnet.LocalResponseNorm": ours}.items():
-        runs[name] = seconds(both(norm))
+    seconds = {}
+    for name, norm in norms.items():
+        seconds[name] = median_seconds(forward_and_backward(norm), device=device)
         try:
-            runs[f"{name}, compiled"] = seconds(both(torch.compile(norm)))
-        except RuntimeError as problem:
-            print(f"{name} cannot be compiled here: {str(problem).splitlines()[0]}")
-    runs["one copy of the tensor, the floor"] = seconds(done(lambda: copy.copy_(grad)))
-    print(f"local response normalisation, (32, 96, 55, 55) float32, forward and backward, {device}")
-    _table(runs, 32)
+            compiled = forward_and_backward(torch.compile(norm))
+            seconds[f"{name}, compiled"] = median_seconds(compiled, device=device)
+        except RuntimeError as error:  # such as no C++ compiler
+            print(f"{name} cannot be compiled here: {str(error).splitlines()[0]}")
+    floor = median_seconds(lambda: copy.copy_(grad), device=device)
+    seconds["one copy of the tensor, the floor"] = floor
+    print("local response normalization, (32, 96, 55, 55) float32, forward and backward, " + device)
+    print_table(seconds, 32)
 
 
-def an_epoch() -> None:
-    """A run of one epoch, as the experiments make it, beside the bare forward, backward and step on the same batches."""
-    noise = torch.randint(0, 256, (12_800, 3, 32, 32), dtype=torch.uint8)
+def bench_fit() -> None:
+    """One epoch of an experiment, beside bare forward, backward and step on as many batches."""
+    images = torch.randint(0, 256, (12_800, 3, 32, 32), dtype=torch.uint8)
     labels = torch.randint(0, 10, (12_800,))
-    pictures = InMemoryDataset("noise", tuple("0123456789"), noise, labels, noise[:2_560], labels[:2_560])  # CIFAR-10's shares
-    setting, data = ExperimentConfig(epochs=1), preprocess(pictures, "standardised")
-    model = build_net(setting, 10)
-    optimizer = torch.optim.SGD(model.parameters(), lr=setting.rate, momentum=setting.momentum)
-    x, y = data[0][: setting.batch], labels[: setting.batch]
+    # As many test images for each training image as CIFAR-10 has
+    dataset = InMemoryDataset(
+        "noise", tuple("0123456789"), images, labels, images[:2_560], labels[:2_560]
+    )
+    config = ExperimentConfig(epochs=1)
+    data = preprocess(dataset)
+    net = FourLayerNet(10)
+    optimizer = torch.optim.SGD(net.parameters(), lr=config.lr, momentum=config.momentum)
+    batch, targets = data[0][: config.batch_size], labels[: config.batch_size]
 
     def bare() -> None:
-        for _ in range(len(noise) // setting.batch):
-            with autocast(x.device):
-                logits = model(x)
+        for _ in range(len(images) // config.batch_size):
+            with autocast(batch.device):
+                logits = net(batch)
             optimizer.zero_grad()
-            nn.functional.cross_entropy(logits.float(), y).backward()
+            F.cross_entropy(logits.float(), targets).backward()
             optimizer.step()
 
-    def whole() -> None:
-        with tqdm(disable=True) as bar:
-            fit(setting, data, 10, bar)
-
-    floor, ours = seconds(bare, 5), seconds(whole, 5)
+    floor = median_seconds(bare, 5)
+    ours = median_seconds(lambda: fit(config, data, 10), 5)
     print("an epoch of the four-layer net, 12,800 images of 32×32, test error included")
     print(f"  bare forward, backward and step      {floor * 1e3:8.1f} ms")
-    print(f"  alexnet.experiments.fit              {ours * 1e3:8.1f} ms   {ours / floor:6.2f} times as long")
+    ratio = ours / floor
+    print(
+        f"  alexnet.experiments.fit              {ours * 1e3:8.1f} ms   {ratio:6.2f} times as long"
+    )
 
 
-def augment() -> None:
-    """Crop, mirror image, PCA colour and normalisation of a batch, beside torchvision's transforms image by image."""
+def bench_augment() -> None:
+    """Crop, flip, PCA color and normalization of a batch, beside torchvision image by image."""
     images = torch.randint(0, 256, (128, 3, 256, 256), dtype=torch.uint8)
-    mean, std = [0.48, 0.45, 0.41], [0.25, 0.24, 0.26]
     pca = PCAColor.fit(images[:8])
-    ours = TrainAugment(224, mean, std, pca)
-    to_float = v2.ToDtype(torch.float32, scale=True)
-    theirs = v2.Compose([v2.RandomCrop(224), v2.RandomHorizontalFlip(), to_float, pca, v2.Normalize(mean, std)])
+    ours = TrainAugment(224, MEAN, STD, pca)
+    theirs = v2.Compose([
+        v2.RandomCrop(224),
+        v2.RandomHorizontalFlip(),
+        v2.ToDtype(torch.float32, scale=True),
+        pca,
+        v2.Normalize(MEAN, STD),
+    ])
     out = torch.empty(128, 3, 224, 224)
     copy = torch.empty_like(out)
-    peer = seconds(lambda: torch.stack([theirs(image) for image in images]))
-    runs = {"torchvision.transforms.v2": peer, "TrainAugment, out= reused": seconds(lambda: ours(images, out))}
-    runs["TrainAugment, fresh output"] = seconds(lambda: ours(images))
-    runs["one copy of the output, the floor"] = seconds(lambda: copy.copy_(out))
+    seconds = {
+        "torchvision.transforms.v2": median_seconds(
+            lambda: torch.stack([theirs(image) for image in images])
+        ),
+        "TrainAugment, out= reused": median_seconds(lambda: ours(images, out)),
+        "TrainAugment, fresh output": median_seconds(lambda: ours(images)),
+        "one copy of the output, the floor": median_seconds(lambda: copy.copy_(out)),
+    }
     print("augmentation, 128 uint8 images, 256 to 224 pixels, to float32")
-    _table(runs, 128)
+    print_table(seconds, 128)
 
 
-def loader() -> None:
-    """From JPEG files of 500×375 to batches for the net, nothing kept in memory, beside ImageFolder with two workers."""
-    mean, std = [0.48, 0.45, 0.41], [0.25, 0.24, 0.26]
+def write_jpegs(root: Path) -> None:
+    """512 JPEG files of 500×375 pixels, crops of eight photographs, in a folder a photograph."""
+    random_crop = v2.RandomResizedCrop((375, 500), scale=(0.3, 1.0))
+    for name, photo in photos().items():
+        (root / name).mkdir()
+        for i in range(64):
+            TF.to_pil_image(random_crop(photo)).save(root / name / f"{i}.jpg", quality=90)
+
+
+def bench_loader() -> None:
+    """From JPEG files to batches for the net, without the cache, beside ImageFolder.
+
+    Both have two workers.
+    """
     with tempfile.TemporaryDirectory() as root:
-        for name, photo in photos().items():
-            (Path(root) / name).mkdir()
-            for i in range(64):
-                picture = v2.RandomResizedCrop((375, 500), scale=(0.3, 1.0))(photo)
-                F.to_pil_image(picture).save(Path(root) / name / f"{i}.jpg", quality=90)
-        folder = scan_image_folder(root)
-        squares = CachedImageLoader(folder, 256, workers=2, share=0.0)
-        pca = PCAColor.fit(batch for _, batch in squares.batches(torch.arange(64).split(64)))
-        steps = [v2.Resize(256), v2.CenterCrop(256), v2.RandomCrop(224), v2.RandomHorizontalFlip(), v2.PILToTensor()]
-        chain = v2.Compose([*steps, v2.ToDtype(torch.float32, scale=True), pca, v2.Normalize(mean, std)])
-        peer = DataLoader(ImageFolder(root, chain), 128, shuffle=True, num_workers=2, persistent_workers=True)
-        augment, out = TrainAugment(224, mean, std, pca), torch.empty(128, 3, 224, 224)
+        write_jpegs(Path(root))
+        index = scan_image_folder(root)
+        loader = CachedImageLoader(index, 256, num_workers=2, memory_fraction=0.0)
+        first_batch = torch.arange(64)
+        pca = PCAColor.fit(images for _, images in loader.batches([first_batch]))
+        augment = TrainAugment(224, MEAN, STD, pca)
+        out = torch.empty(128, 3, 224, 224)
+        transform = v2.Compose([
+            v2.Resize(256),
+            v2.CenterCrop(256),
+            v2.RandomCrop(224),
+            v2.RandomHorizontalFlip(),
+            v2.PILToTensor(),
+            v2.ToDtype(torch.float32, scale=True),
+            pca,
+            v2.Normalize(MEAN, STD),
+        ])
+        peer = DataLoader(
+            ImageFolder(root, transform),
+            128,
+            shuffle=True,
+            num_workers=2,
+            persistent_workers=True,
+        )
 
         def ours() -> None:
-            for _, batch in squares.batches(torch.randperm(512).split(128)):
-                augment(batch, out)
+            for _, images in loader.batches(torch.randperm(512).split(128)):
+                augment(images, out)
 
-        runs = {"ImageFolder + transforms.v2": seconds(lambda: list(peer), 5), "Squares + TrainAugment": seconds(ours, 5)}
+        seconds = {
+            "ImageFolder + transforms.v2": median_seconds(lambda: list(peer), 5),
+            "CachedImageLoader + TrainAugment": median_seconds(ours, 5),
+        }
     print("loading 512 JPEG files of 500×375 pixels, to float32 batches of 224×224")
-    _table(runs, 512)
+    print_table(seconds, 512)
 
 
-def step() -> None:
-    """A training step of the variant "paper", beside the same net from stock modules."""
+class NormByColumn(nn.Module):
+    """PyTorch's local response normalization within each of two columns."""
 
-    class ByColumn(nn.Module):
-        """torch.nn's normalisation within each of two columns."""
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0)
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.norm = nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0)
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = x.chunk(2, dim=1)
+        return torch.cat([self.norm(first), self.norm(second)], dim=1)
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.cat([self.norm(column) for column in x.chunk(2, 1)], 1)
 
-    def stock() -> nn.Sequential:
-        def block(n: int, m: int, kernel: int, groups: int) -> list[nn.Module]:
-            return [nn.Conv2d(n, m, kernel, padding=kernel // 2, groups=groups), nn.ReLU()]
+def stock_alexnet() -> nn.Sequential:
+    """The variant ``paper``, from modules of ``torch.nn`` only."""
 
-        layers = [nn.ZeroPad2d((0, 3, 0, 3)), nn.Conv2d(3, 96, 11, 4), nn.ReLU(), ByColumn(), nn.MaxPool2d(3, 2)]
-        layers += [*block(96, 256, 5, 2), ByColumn(), nn.MaxPool2d(3, 2), *block(256, 384, 3, 1), *block(384, 384, 3, 2)]
-        layers += [*block(384, 256, 3, 2), nn.MaxPool2d(3, 2), nn.Flatten()]
-        for inputs in (9216, 4096):
-            layers += [nn.Linear(inputs, 4096), nn.ReLU(), nn.Dropout(0.5)]
-        return nn.Sequential(*layers, nn.Linear(4096, 1000))
+    def conv(channels_in: int, channels_out: int, kernel_size: int, groups: int) -> nn.Sequential:
+        padding = kernel_size // 2
+        layer = nn.Conv2d(channels_in, channels_out, kernel_size, padding=padding, groups=groups)
+        return nn.Sequential(layer, nn.ReLU())
 
-    x, y = torch.randn(64, 3, 224, 224), torch.randint(1000, (64,))
+    return nn.Sequential(
+        nn.ZeroPad2d((0, 3, 0, 3)),
+        nn.Conv2d(3, 96, 11, stride=4),
+        nn.ReLU(),
+        NormByColumn(),
+        nn.MaxPool2d(3, 2),
+        conv(96, 256, 5, groups=2),
+        NormByColumn(),
+        nn.MaxPool2d(3, 2),
+        conv(256, 384, 3, groups=1),
+        conv(384, 384, 3, groups=2),
+        conv(384, 256, 3, groups=2),
+        nn.MaxPool2d(3, 2),
+        nn.Flatten(),
+        nn.Linear(9216, 4096),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(4096, 4096),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(4096, 1000),
+    )
 
-    def update(model: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[], object]:
+
+def bench_training_step() -> None:
+    """A training step of the variant ``paper``, beside the same net from stock modules."""
+    images, labels = torch.randn(64, 3, 224, 224), torch.randint(1000, (64,))
+    ours = AlexNet().to(memory_format=torch.channels_last)
+    peer = stock_alexnet()
+    peer.load_state_dict(dict(zip(peer.state_dict(), ours.state_dict().values(), strict=True)))
+
+    def training_step(net: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[], None]:
         def run() -> None:
-            loss = nn.functional.cross_entropy(model(x), y)
+            loss = F.cross_entropy(net(images), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
 
         return run
 
-    peer, ours = stock(), AlexNet().to(memory_format=torch.channels_last)
-    peer.load_state_dict(dict(zip(peer.state_dict(), ours.state_dict().values(), strict=True)))
-    theirs = torch.optim.SGD(peer.parameters(), lr=0.001, momentum=0.9, weight_decay=5e-4)
-    runs = {"stock torch.nn, torch.optim.SGD": seconds(update(peer, theirs), 5)}
-    runs["alexnet, PaperSGD"] = seconds(update(ours, PaperSGD(ours.parameters(), lr=0.001)), 5)
+    sgd = torch.optim.SGD(peer.parameters(), lr=0.001, momentum=0.9, weight_decay=5e-4)
+    paper_sgd = PaperSGD(ours.parameters(), lr=0.001)
+    seconds = {
+        "stock torch.nn, torch.optim.SGD": median_seconds(training_step(peer, sgd), 5),
+        "alexnet, PaperSGD": median_seconds(training_step(ours, paper_sgd), 5),
+    }
     print("a training step of the net of the paper, 64 images, float32")
-    _table(runs, 64)
+    print_table(seconds, 64)
 
 
-def on_a_gpu() -> None:
+def bench_gpu_training_step() -> None:
     """A training step on a GPU in bfloat16, beside torchvision's alexnet."""
-    x, y = torch.randn(128, 3, 224, 224, device="cuda"), torch.randint(1000, (128,), device="cuda")
+    images = torch.randn(128, 3, 224, 224, device="cuda")
+    labels = torch.randint(1000, (128,), device="cuda")
 
-    def update(model: nn.Module) -> Callable[[], object]:
-        model = model.to("cuda", memory_format=torch.channels_last)
-        optimizer = PaperSGD(model.parameters(), lr=0.001)
+    def training_step(net: nn.Module) -> Callable[[], None]:
+        net = net.to("cuda", memory_format=torch.channels_last)
+        optimizer = PaperSGD(net.parameters(), lr=0.001)
 
         def run() -> None:
             with torch.autocast("cuda", torch.bfloat16):
-                logits = model(x)
+                logits = net(images)
             optimizer.zero_grad()
-            nn.functional.cross_entropy(logits.float(), y).backward()
+            F.cross_entropy(logits.float(), labels).backward()
             optimizer.step()
-            torch.cuda.synchronize()
 
         return run
 
-    nets = {"torchvision.models.alexnet": torchvision.models.alexnet()} | {f"alexnet, {name}": AlexNet(variant=name) for name in ("torchvision", "paper")}
-    runs = {name: seconds(update(net)) for name, net in nets.items()}
+    nets = {
+        "torchvision.models.alexnet": torchvision.models.alexnet(),
+        "alexnet, torchvision": AlexNet(variant="torchvision"),
+        "alexnet, paper": AlexNet(variant="paper"),
+    }
+    seconds = {}
+    for name, net in nets.items():
+        seconds[name] = median_seconds(training_step(net), device="cuda")
     print(f"a training step, 128 images, bfloat16, {torch.cuda.get_device_name()}")
-    _table(runs, 128)
-
-
-def _table(runs: dict[str, float], images: int) -> None:
-    """The first is the peer."""
-    peer = next(iter(runs.values()))
-    for name, t in runs.items():
-        print(f"  {name:36} {t * 1e3:8.1f} ms   {peer / t:6.2f} times as fast   {images / t:8,.0f} images/s")
+    print_table(seconds, 128)
 
 
 if __name__ == "__main__":
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
-    lrn("cpu")
-    an_epoch()
-    augment()
-    loader()
-    step()
+    bench_lrn("cpu")
+    bench_fit()
+    bench_augment()
+    bench_loader()
+    bench_training_step()
     if torch.cuda.is_available():
-        lrn("cuda")
-        on_a_gpu()
+        bench_lrn("cuda")
+        bench_gpu_training_step()
