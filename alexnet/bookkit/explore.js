@@ -9,84 +9,108 @@
 //   frames  for each combination of stops the index of its text, and its numbers; or null
 
 (() => {
-  const root = document.currentScript.closest("figure");
-  const picture = root.querySelector(".explore-picture");
-  const data = JSON.parse(root.querySelector("script[type]").textContent);
-  const names = Object.keys(data.start);
+  const MOVING_KEYS = /^(Arrow|Home|End|Page)/;
 
-  const form = document.createElement("form");
-  // Otherwise a browser restores the inputs when the page is loaded again, and not the picture.
-  form.autocomplete = "off";
-  form.innerHTML = data.inputs;
-  picture.after(form);
+  // Makes the inputs of an explorer, and lets them choose its picture.
+  function start(root, data) {
+    const picture = root.querySelector(".explore-picture");
+    const names = Object.keys(data.start);
 
-  // A slider, or a group of buttons: either has the chosen stop as its value.
-  function input(name) {
-    return form.elements.namedItem(name);
-  }
+    // A page that a browser saved while it was open holds the form of then.
+    root.querySelector("form")?.remove();
 
-  // The frames stand in the order of itertools.product: the last choice varies fastest.
-  function chosenFrame() {
-    let index = 0;
-    names.forEach((name, i) => {
-      index = index * data.sizes[i] + Number(input(name).value);
-    });
-    return data.frames[index];
-  }
+    const form = document.createElement("form");
+    // Otherwise a browser restores the inputs when the page is loaded again, and not the picture.
+    form.autocomplete = "off";
+    // Otherwise JupyterLab takes the keys that move a slider for its own shortcuts.
+    form.dataset.lmSuppressShortcuts = "true";
+    form.innerHTML = data.inputs;
+    picture.after(form);
 
-  function toHTML([text, ...numbers]) {
-    const pieces = data.texts[text];
-    return pieces.map((piece, i) => piece + (numbers[i] ?? "")).join("");
-  }
-
-  // Turns one node into another by changing only what differs. A photograph under moving lines
-  // stays, so nothing flickers, and what moves can move smoothly.
-  function patch(now, next) {
-    const sameName = now.nodeName === next.nodeName;
-    const sameLength = now.childNodes.length === next.childNodes.length;
-    if (!sameName || !sameLength) {
-      now.replaceWith(next);
-      return;
+    // A slider, or a group of buttons: either has the chosen stop as its value.
+    function input(name) {
+      return form.elements.namedItem(name);
     }
-    if (now.nodeType !== Node.ELEMENT_NODE) {
-      if (now.data !== next.data) now.data = next.data;
-      return;
-    }
-    for (const { name } of [...now.attributes]) {
-      if (!next.hasAttribute(name)) now.removeAttribute(name);
-    }
-    for (const { name, value } of next.attributes) {
-      if (now.getAttribute(name) !== value) now.setAttribute(name, value);
-    }
-    // Copies of both lists, since a node that replaces another one leaves its own list.
-    const nowChildren = [...now.childNodes];
-    const nextChildren = [...next.childNodes];
-    nowChildren.forEach((child, i) => patch(child, nextChildren[i]));
-  }
 
-  // The value of a slider, for the eye and for screen readers, which would read out its index.
-  function labelSliders() {
-    for (const slider of form.querySelectorAll("[type=range]")) {
-      const value = JSON.parse(slider.dataset.stops)[slider.value];
-      slider.previousElementSibling.textContent = value;
-      slider.setAttribute("aria-valuetext", value);
+    // The frames stand in the order of itertools.product: the last choice varies fastest.
+    function chosenFrame() {
+      let index = 0;
+      names.forEach((name, i) => {
+        index = index * data.sizes[i] + Number(input(name).value);
+      });
+      return data.frames[index];
     }
-  }
 
-  function show(changedName) {
-    // Of too many figures only those are drawn in which one choice differs from the start.
-    if (!chosenFrame()) {
-      for (const name of names) {
-        if (name !== changedName) input(name).value = data.start[name];
+    function toHTML([text, ...numbers]) {
+      const pieces = data.texts[text];
+      return pieces.map((piece, i) => piece + (numbers[i] ?? "")).join("");
+    }
+
+    // Turns one node into another by changing only what differs. A photograph under moving lines
+    // stays, so nothing flickers, and what moves can move smoothly.
+    function patch(now, next) {
+      const sameName = now.nodeName === next.nodeName;
+      const sameLength = now.childNodes.length === next.childNodes.length;
+      if (!sameName || !sameLength) {
+        now.replaceWith(next);
+        return;
+      }
+      if (now.nodeType !== Node.ELEMENT_NODE) {
+        if (now.data !== next.data) now.data = next.data;
+        return;
+      }
+      for (const { name } of [...now.attributes]) {
+        if (!next.hasAttribute(name)) now.removeAttribute(name);
+      }
+      for (const { name, value } of next.attributes) {
+        if (now.getAttribute(name) !== value) now.setAttribute(name, value);
+      }
+      // Copies of both lists, since a node that replaces another one leaves its own list.
+      const nowChildren = [...now.childNodes];
+      const nextChildren = [...next.childNodes];
+      nowChildren.forEach((child, i) => patch(child, nextChildren[i]));
+    }
+
+    // The value of a slider, for the eye and for screen readers, which would read out its index.
+    function labelSliders() {
+      for (const slider of form.querySelectorAll("[type=range]")) {
+        const value = JSON.parse(slider.dataset.stops)[slider.value];
+        slider.previousElementSibling.textContent = value;
+        slider.setAttribute("aria-valuetext", value);
       }
     }
-    labelSliders();
-    const next = picture.cloneNode(false);
-    next.innerHTML = toHTML(chosenFrame());
-    patch(picture, next);
+
+    function show(changedName) {
+      // Of too many figures only those are drawn in which one choice differs from the start.
+      if (!chosenFrame()) {
+        for (const name of names) {
+          if (name !== changedName) input(name).value = data.start[name];
+        }
+      }
+      labelSliders();
+      const next = picture.cloneNode(false);
+      next.innerHTML = toHTML(chosenFrame());
+      patch(picture, next);
+    }
+
+    form.addEventListener("input", (event) => show(event.target.name));
+    form.addEventListener("submit", (event) => event.preventDefault());
+    // Otherwise VS Code goes to the next cell as well, when such a key moves a slider.
+    form.addEventListener("keydown", (event) => {
+      if (MOVING_KEYS.test(event.key)) event.stopPropagation();
+    });
+    show();
   }
 
-  form.addEventListener("input", (event) => show(event.target.name));
-  form.addEventListener("submit", (event) => event.preventDefault());
-  show();
+  // Starts every explorer that is complete and not started yet, and not just the one around the
+  // script: notebooks put outputs into a page that exists, where a script runs as a copy in any
+  // place, or outside of the figure (VS Code), or where document.currentScript is null.
+  for (const root of document.querySelectorAll("figure.explore")) {
+    const data = root.querySelector("script[type='application/json']");
+    // A property, since an attribute would be saved with the page and keep the saved page still.
+    if (data && !root.explorerStarted) {
+      root.explorerStarted = true;
+      start(root, JSON.parse(data.textContent));
+    }
+  }
 })();
