@@ -54,13 +54,13 @@ class ExperimentConfig:
     """One training run, from the net to the seed. A recorded run stores exactly these fields.
 
     Raises:
-        ValueError: if a field has a value it may not have; the message names it and the choices.
+        ValueError: for an invalid value; the message names the field and what it may be.
     """
 
     net: Net = "four-layer"
     train_images: int = 50_000  # equally many of each class
     activation: Activation = "relu"
-    norm: Norm = "none"  # in the four-layer net; the others have that of their variant
+    norm: Norm = "none"  # of the four-layer net; the others have that of their variant
     pool: tuple[int, int] = (3, 2)  # window and stride
     init: Init = "he"
     # Both subtract the mean training image (without a crop) or the mean color (with one).
@@ -70,7 +70,7 @@ class ExperimentConfig:
     augment: Augment = "none"  # each includes the one before; anything but "none" needs a crop
     images_per_crop: int = 1  # consecutive images that share a random window and its flip
     modification: Modification = "none"  # of the two-column net
-    dropout: float = 0.0  # in hidden fully connected layers, which the four-layer net has not
+    dropout: float = 0.0  # in fc6 and fc7; the four-layer net has neither
     weight_decay: float = 0.0  # of weights, not of biases
     last_decay_factor: float = 1.0  # weight decay of the last layer, as a multiple of the others'
     lr: float = 0.01

@@ -46,7 +46,7 @@ class FourLayerNet(nn.Sequential):
     weights are in channels_last memory format.
 
     Raises:
-        ValueError: if an argument has a value that it may not have.
+        ValueError: for an invalid argument; the message names it and what it may be.
     """
 
     def __init__(

@@ -271,7 +271,7 @@ def _accuracy(predictor: Predictor, runner: Runner, ten_crop: bool) -> dict:
     images = resize_center_crop(dataset.test_images, predictor.resize).to(runner.device)
     correct = torch.zeros(2, dtype=torch.int64)
     for batch, labels in zip(images.split(500), dataset.test_labels.split(500)):
-        probabilities = predictor.probabilities(batch, ten_crop).cpu()
+        probabilities = predictor.probabilities(batch, ten_crop=ten_crop).cpu()
         correct += topk_correct(probabilities, labels)
     top1, top5 = correct.tolist()
     num_images = len(images)

@@ -40,7 +40,7 @@ class Runner:
         device: where to train, such as ``"cpu"`` or ``"cuda:1"``.
         num_seeds: how many seeds a configuration gets, from 0.
         max_epochs: upper limit to the epochs of every run.
-        quick: small batches, to try whether an experiment works.
+        quick: small batches, to check that an experiment works.
     """
 
     def __init__(

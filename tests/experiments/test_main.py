@@ -147,7 +147,7 @@ def test_a_pipe_whose_reader_has_exited_costs_no_run(tmp_path, monkeypatch):
     assert len(curves(tmp_path / "limits.json")) > 2
 
 
-def test_what_the_code_asks_for_no_more_stays_in_the_file(tmp_path):
+def test_runs_that_the_code_no_longer_asks_for_stay_in_the_file(tmp_path):
     arguments = ["limits", "--quick", "--seeds", "1", "--out", str(tmp_path)]
     main(arguments)
     path = tmp_path / "limits.json"
@@ -161,7 +161,7 @@ def test_what_the_code_asks_for_no_more_stays_in_the_file(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_another_experiment_made_is_taken_over(tmp_path, capsys):
+def test_runs_of_another_experiment_are_reused(tmp_path, capsys):
     main(["learning", "--quick", "--out", str(tmp_path)])
     main(["pooling", "--quick", "--out", str(tmp_path)])
     ours, others = curves(tmp_path / "pooling.json"), curves(tmp_path / "learning.json")
@@ -236,7 +236,7 @@ def test_a_file_that_is_no_record_is_named(tmp_path, text):
     assert (tmp_path / "lrn.json").read_text(encoding="utf-8") == text
 
 
-def test_a_file_made_otherwise_is_not_touched(tmp_path):
+def test_a_file_made_with_other_options_is_not_touched(tmp_path):
     arguments = ["limits", "--quick", "--out", str(tmp_path), "--seeds"]
     main([*arguments, "1"])
     before = (tmp_path / "limits.json").read_text(encoding="utf-8")
