@@ -87,8 +87,8 @@ trainer.STATISTICS_SAMPLE, trainer.MAX_BROKEN_FRACTION = 2, 0.05
 data, out, result, dropout, *two = sys.argv[1:]
 group = init_process_group("cpu")
 config = TrainConfig(
-    Path(data), Path(out), variant="small", batch_size=8, lr=1e-4, dropout=float(dropout), device="cpu",
-    workers=1, two_gpu=bool(two),
+    Path(data), Path(out), variant="small", batch_size=8, lr=1e-4, dropout=float(dropout),
+    device="cpu", workers=1, two_gpu=bool(two),
 )
 step = Trainer.training_step
 Trainer.training_step = lambda self, x, labels: step(self, x.double(), labels)

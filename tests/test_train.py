@@ -4,7 +4,6 @@ It runs in this process where nothing ends it, and else in one that has read the
 """
 
 import contextlib
-import fcntl
 import json
 import lzma
 import math
@@ -15,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import termios
 import time
 from types import ModuleType, SimpleNamespace
 
@@ -67,8 +65,13 @@ class Forks:
         return os.waitstatus_to_exitcode(int(self.server.stdout.readline()))
 
 
+posix = pytest.mark.skipif(os.name != "posix", reason="Windows has neither fork nor terminals")
+
+
 @pytest.fixture(scope="module")
 def forks(tmp_path_factory):
+    if not hasattr(os, "fork"):
+        pytest.skip("this system cannot fork")
     stderr = tmp_path_factory.mktemp("forks") / "stderr"
     with (
         stderr.open("a", encoding="utf-8") as file,
@@ -227,6 +230,9 @@ def run_apart(data, out, *options, **how):
 
 def on_a_terminal(data, out, *options, wrapper=()):
     """The command with a terminal of its own; the process and the terminal's other end."""
+    import fcntl  # not on Windows, as the rest of this function
+    import termios
+
     ours, theirs = os.openpty()
 
     def control():
@@ -239,6 +245,7 @@ def on_a_terminal(data, out, *options, wrapper=()):
     return process, ours
 
 
+@posix
 @pytest.mark.slow
 def test_a_terminal_that_is_closed(data_folder, undisturbed, tmp_path):
     """The steps up to there are kept, although nothing can be printed any more."""
@@ -253,6 +260,7 @@ def test_a_terminal_that_is_closed(data_folder, undisturbed, tmp_path):
     assert read_log(out) == read_log(undisturbed) and weights(out) == weights(undisturbed)
 
 
+@posix
 @pytest.mark.slow
 def test_nohup_goes_on(data_folder, undisturbed, tmp_path):
     out = tmp_path / "run"
@@ -454,6 +462,7 @@ def test_a_run_of_version_0_1_0_goes_on(data_folder, tmp_path):
     assert evaluate(load(out / "model.safetensors"), scan_image_folder(data_folder / "test"))
 
 
+@posix
 def test_a_disk_that_is_full(data_folder, tmp_path):
     """/dev/full takes nothing, as a full disk."""
     out = tmp_path / "run"
