@@ -25,6 +25,8 @@ import ipywidgets
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from alexnet.bookkit.stills import still_html, still_png
+
 SLIDER_STOPS = 5  # as many values or more are a slider, fewer are buttons
 MAX_FIGURES = 60  # on a page, of some 10 kB each: pages are read on phones too
 PIXELS_PER_INCH = 100  # of a figure on the page
@@ -147,17 +149,23 @@ class Explorer(ipywidgets.VBox):
         packed = packed.replace("<", "\\u003c")  # so that no "</script>" ends the element
         return (
             f'<figure class="explore"><style>{STYLE}</style>'
-            f'<div class="explore-picture">{_still_image(self._frame(self.start))}</div>'
+            f'<div class="explore-picture">{still_html(self._frame(self.start))}</div>'
             f"<figcaption>{escape(self.caption)}</figcaption>"
             f'<script type="application/json">{packed}</script><script>{SCRIPT}</script></figure>'
         )
 
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
-        """Jupyter takes the widget where there is a kernel, and the HTML where there is none."""
+        """Jupyter takes the widget where there is a kernel, and the HTML where there is none.
+
+        What nbconvert writes for print takes the image.
+        """
         choices = ", ".join(f"{name}: {len(values)}" for name, values in self.choices.items())
         bundle = super()._repr_mimebundle_(**kwargs)
         bundle["text/plain"] = f"explore({self.draw.__name__}, {choices})"
         bundle["text/html"] = self.to_html()
+        image = still_png(self._frame(self.start))
+        if image:
+            bundle["image/png"] = b64encode(image).decode()
         return bundle
 
 
@@ -253,28 +261,6 @@ def _embed_figure(figure: Figure) -> str:
     return (
         f'<img class="{kind}" width="{width}" height="{height}" alt="{alternative}" '
         f'src="data:image/webp;base64,{b64encode(file.getvalue()).decode()}">'
-    )
-
-
-def _still_image(frame: str) -> str:
-    """A frame for pages that strip SVG and scripts, as GitHub and JupyterLab do.
-
-    Each drawing in SVG becomes an image element.
-    """
-    return re.sub("<svg.*?</svg>", _svg_to_image, frame, flags=re.DOTALL)
-
-
-def _svg_to_image(match: re.Match) -> str:
-    drawing = match[0]
-    label = re.search('aria-label="(.*?)"', drawing)
-    alternative = label[1] if label else ""
-    kind = "photo" if "<image" in drawing else "chart"
-    # White, since an image does not take the colors of a dark page, as in JupyterLab.
-    root = '<svg xmlns="http://www.w3.org/2000/svg" style="background:#fff"'
-    file = drawing.replace("<svg", root, 1).encode()
-    return (
-        f'<img class="{kind}" width="480" alt="{alternative}" '
-        f'src="data:image/svg+xml;base64,{b64encode(file).decode()}">'
     )
 
 

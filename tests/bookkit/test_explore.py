@@ -132,6 +132,7 @@ def test_one_object_two_views():
     assert bundle["text/plain"] == "explore(disc, x: 5)"
     assert bundle["text/html"].startswith('<figure class="explore"')
     assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert b64decode(bundle["image/png"]).startswith(b"\x89PNG")  # for print
 
 
 def test_the_html_is_the_same_each_time():
