@@ -64,6 +64,7 @@ group.close()
 """
 
 
+@pytest.mark.slow
 def test_a_group_of_two(tmp_path):
     (tmp_path / "collectives.py").write_text(COLLECTIVES, encoding="utf-8")
     with torchrun(2, tmp_path / "collectives.py", tmp_path) as process:

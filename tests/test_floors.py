@@ -73,6 +73,7 @@ def test_every_package_is_built():
     assert str(FLOORS).replace("'", '"') in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_product_loads_nothing_of_the_book():
     """Neither matplotlib nor ipywidgets nor scikit-image nor scipy, nor a floor above."""
     names = [dotted(path) for path in MODULES if path.parent == PACKAGE]

@@ -17,7 +17,14 @@ NAMING = [
     *WORKFLOWS,
 ]
 # Where the files lie that a text names by their name alone
-FOLDERS = ["alexnet", "alexnet/experiments", "alexnet/bookkit", "tests", "book"]
+FOLDERS = [
+    "alexnet",
+    "alexnet/experiments",
+    "alexnet/bookkit",
+    "tests",
+    "book",
+    ".github/workflows",
+]
 
 
 def steps(path):

@@ -326,6 +326,7 @@ def test_a_second_signal_does_not_wait_for_the_step(data_folder, tmp_path, monke
     assert weights(out) == weights(tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [["--two-gpu"], ["--amp", "bf16"]])
 def test_the_other_ways_to_compute(more, data_folder, tmp_path):
     out = tmp_path / "run"
@@ -429,6 +430,7 @@ def test_other_images_than_before(finished, data_folder, tmp_path):
     assert "does not hold the images that" in told
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint(finished, data_folder, tmp_path, capsys):
     """The one before it is used, and the run ends as if nothing had been."""
     out = shutil.copytree(finished, tmp_path / "run")
@@ -539,6 +541,7 @@ def test_too_many_broken_validation_images(data_folder, tmp_path, capsys):
     assert read_log(out) == read_log(tmp_path / "alone")
 
 
+@pytest.mark.slow
 def test_one_run_at_a_time(data_folder, tmp_path, forks):
     out = tmp_path / "run"
     command = ["--data", data_folder, *SMALL_RUN, "--epochs", "2", "--resume", "--out", out]
