@@ -3,16 +3,28 @@
 Nbval compares the numbers; these tests see to the rest.
 """
 
+import importlib.util
+import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
+from nbformat import v4
 
+from alexnet import bookkit
 from helpers import CHAPTERS, NOTEBOOKS, ROOT, data_of
 
 MAX_CELL_LINES = 20
+
+_spec = importlib.util.spec_from_file_location("execute", ROOT / "book" / "execute.py")
+execute = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(execute)
 
 
 def read(path):
@@ -154,3 +166,99 @@ def test_every_word_of_the_glossary_is_linked_to_a_chapter():
     assert len(words) > 40
     link = re.compile(r"\[\]\((.+?)\.ipynb\)\s*$")
     assert [word for word, text in words if not link.search(text)] == []
+
+
+FIGURE = """\
+from matplotlib import pyplot as plt
+plt.style.use("alexnet.bookkit.book")
+plt.plot([1, 2])
+plt.show()"""
+ENVIRONMENT = """\
+import shutil, warnings
+warnings.warn_explicit("old", DeprecationWarning, "lib.py", 1, module="lib")
+from matplotlib import rcParams
+from tqdm import tqdm
+bar = tqdm(range(9), file=open(os.devnull, "w"))
+print(shutil.get_terminal_size().columns, rcParams["text.color"], bar.disable)
+assert False, "assertions are on\""""
+
+
+@pytest.fixture
+def odd_settings(tmp_path):
+    """An environment with what changes the outputs of notebooks, as batch systems set it."""
+    (tmp_path / "matplotlibrc").write_text("text.color: pink\n", encoding="utf-8")
+    profile = tmp_path / "profile_default" / "startup"
+    profile.mkdir(parents=True)
+    (profile / "greet.py").write_text("print('good morning')\n", encoding="utf-8")
+    settings = {"MPLBACKEND": "Agg", "COLUMNS": "33", "NO_COLOR": "1", "TQDM_DISABLE": "1"}
+    settings |= {"PYTHONWARNINGS": "always", "PYTHONOPTIMIZE": "1"}
+    settings |= {"MPLCONFIGDIR": str(tmp_path), "IPYTHONDIR": str(tmp_path)}
+    return os.environ | settings
+
+
+def figure_cell(source):
+    return v4.new_code_cell(source, metadata={"mystnb": {"image": {"alt": "a line"}}})
+
+
+def run_execute(path, environment):
+    """The result of book/execute.py on one notebook."""
+    command = [sys.executable, ROOT / "book" / "execute.py", path]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+def test_a_reader_sees_figures_whatever_the_environment_says(odd_settings):
+    notebook = v4.new_notebook(cells=[v4.new_code_cell(FIGURE)])
+    NotebookClient(notebook).execute(env=odd_settings)
+    assert [list(output.get("data", {})) for output in notebook.cells[0].outputs] == [
+        ["text/plain", "image/png"]
+    ]
+
+
+def test_a_backend_that_shows_figures_stays(monkeypatch):
+    """Only where there is a kernel, and only if nothing would be shown, one is chosen."""
+    chosen = []
+    shell = SimpleNamespace(run_line_magic=lambda *magic: chosen.append(magic), kernel=None)
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    for backend in ("module://matplotlib_inline.backend_inline", "qtagg", "Agg", "pdf"):
+        monkeypatch.setattr("matplotlib.get_backend", lambda backend=backend: backend)
+        bookkit._show_figures()
+    assert chosen == [("matplotlib", "inline")] * 2  # for Agg and pdf
+    del shell.kernel  # a terminal
+    bookkit._show_figures()
+    assert len(chosen) == 2
+
+
+def test_what_is_stored_does_not_depend_on_the_environment(odd_settings, tmp_path):
+    """Nor on the user's own settings of matplotlib and IPython."""
+    path = tmp_path / "book" / "page.ipynb"
+    path.parent.mkdir()
+    cells = [figure_cell(FIGURE), v4.new_code_cell("import os\n" + ENVIRONMENT)]
+    cells[1].metadata.tags = ["raises-exception"]
+    nbformat.write(v4.new_notebook(cells=cells), path)
+    done = run_execute(path, odd_settings)
+    assert done.returncode == 0, done.stderr
+    figure, text = read(path).cells
+    assert "image/png" in figure.outputs[0].data
+    said, error = text.outputs
+    assert said.text == "80 black False\n"
+    assert (error.ename, error.evalue) == ("AssertionError", "assertions are on")
+
+
+def test_a_notebook_without_its_figure_is_not_stored(tmp_path):
+    path = tmp_path / "page.ipynb"
+    cells = [v4.new_code_cell("2 + 2"), figure_cell("figure = None")]
+    nbformat.write(v4.new_notebook(cells=cells), path)
+    before = path.read_bytes()
+    done = run_execute(path, os.environ)
+    assert done.returncode == 1
+    assert done.stderr.endswith(f"{path} is not stored\n")
+    assert f"{path}: cell [2] must show a figure, as its metadata describe one" in done.stderr
+    assert path.read_bytes() == before
+
+
+def test_an_explorer_that_cannot_be_printed_is_not_stored():
+    """As where resvg_py is missing."""
+    output = v4.new_output("execute_result", {"text/html": '<figure class="explore">'})
+    cell = v4.new_code_cell("explore()", outputs=[output], execution_count=3)
+    [sentence] = execute.missing_images(v4.new_notebook(cells=[cell]))
+    assert sentence.startswith("cell [3] must have a picture of its explorer for print")
