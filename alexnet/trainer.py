@@ -45,10 +45,11 @@ from alexnet.predictor import Predictor, topk_correct
 from alexnet.resources import usable_cores
 from alexnet.two_gpu import TwoGPUAlexNet
 
-STATISTICS_SAMPLE = 5_000  # images from which the mean and the colors are computed
+STATISTICS_SAMPLE = 5_000  # images from which the mean image and the PCA colors are computed
+CACHE_FRACTION = 0.25  # of the memory of this machine, for training and for validation images each
 MAX_BROKEN_FRACTION = 0.01  # of the training images, and of the validation images
 MAX_SIDE = 4096  # of a decoded square, in pixels
-CHECK_EVERY = 20  # steps; on a GPU, reading a loss waits for it to be computed
+CHECK_EVERY = 20  # steps between two looks at the loss, which make the CPU wait for the GPU
 # Options that --resume may not change, since the weights so far were trained with them
 RESUME_INVARIANT = (
     "variant", "two_gpu", "batch_size", "lr", "patience", "dropout", "resize", "crop", "amp", "seed"
@@ -57,10 +58,10 @@ RESUME_INVARIANT = (
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The options of the command; the defaults are the paper's recipe.
+    """The options of ``python -m alexnet.train``; the defaults are the paper's recipe.
 
     Raises:
-        ValueError: for a number out of its range.
+        ValueError: for a number out of its range, or an unknown variant or precision.
     """
 
     data: Path
@@ -72,11 +73,11 @@ class TrainConfig:
     lr: float = 0.01
     patience: int = 5  # epochs without progress before the learning rate falls; the paper has none
     dropout: float | None = None  # None: the variant's
-    resize: int | None = None  # side of the square that is kept of an image; None: 8/7 of the crop
+    resize: int | None = None  # side of the square that images are cut to; None: 8/7 of the crop
     crop: int | None = None  # side of what the net sees; None: the variant's
     workers: int = dataclasses.field(default_factory=usable_cores)
-    cache: bool = True  # keep decoded images in memory, if a quarter of it holds them all
-    amp: str | None = None
+    cache: bool = True  # keep decoded images in memory: see CACHE_FRACTION
+    amp: str | None = None  # or "bf16"
     compile: bool = False
     device: str | None = None
     seed: int = 0
@@ -85,8 +86,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "lr", "workers"):
             value = getattr(self, name)
-            if not value > 0:  # nor NaN
+            if not value > 0:  # written so that NaN fails, too
                 raise ValueError(f"--{name.replace('_', '-')} must be > 0, got {value}")
+        if self.variant not in VARIANTS:
+            raise ValueError(f"--variant must be one of {', '.join(VARIANTS)}, got {self.variant}")
+        if self.amp not in (None, "bf16"):
+            raise ValueError(f"--amp must be bf16 or left out, got {self.amp}")
         if self.patience < 0:
             raise ValueError(f"--patience must be >= 0, got {self.patience}")
         if not 0 <= self.seed < 2**32:
@@ -94,13 +99,13 @@ class TrainConfig:
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise ValueError(f"--dropout must be >= 0 and < 1, got {self.dropout}")
         crop = VARIANTS[self.variant].input_size if self.crop is None else self.crop
-        resize = crop * 8 // 7 if self.resize is None else self.resize  # as 256 to 224
+        resize = crop * 8 // 7 if self.resize is None else self.resize  # the paper's 256 : 224
         if not 1 <= crop <= resize <= MAX_SIDE:
             raise ValueError(
                 f"--crop and --resize must be 1 to {MAX_SIDE} with --crop at most --resize, "
                 f"got --crop {crop} and --resize {resize}"
             )
-        object.__setattr__(self, "crop", crop)  # the class is frozen
+        object.__setattr__(self, "crop", crop)  # a frozen dataclass allows no other way
         object.__setattr__(self, "resize", resize)
 
     def resume_invariant(self) -> dict:
@@ -117,9 +122,9 @@ class TrainingStopped(Exception):
 
 
 class Statistics(NamedTuple):
-    """What the training images have in common; pixels count from 0 to 1."""
+    """Normalization statistics of the training images, for pixels from 0 to 1."""
 
-    mean: Tensor  # (3, crop, crop): the mean image, its center
+    mean: Tensor  # (3, crop, crop): the center of the mean image
     std: Tensor  # (3, 1, 1)
     pca: PCAColor
 
@@ -130,11 +135,12 @@ class TrainingData:
     Args:
         train, val: the class folders.
         config: its ``data``, ``resize``, ``workers`` and ``batch_size`` are used.
-        pin_memory: whether batches lie where a GPU can fetch them while it computes.
+        pin_memory: whether to put batches into pinned memory, as in ``DataLoader``.
         group: the processes.
 
     Raises:
-        ValueError: if the batch cannot be shared by the processes, or is larger than the data set.
+        ValueError: if the batch size is not divisible by the number of processes, or larger than
+            the training set.
     """
 
     def __init__(
@@ -150,17 +156,17 @@ class TrainingData:
         self.batch_size = config.batch_size
         if self.batch_size % group.world_size:
             raise ValueError(
-                f"--batch-size must be a multiple of the {group.world_size} processes, "
+                f"--batch-size must be a multiple of the number of processes, {group.world_size}, "
                 f"got {self.batch_size}"
             )
-        self.steps = self.num_images // self.batch_size  # of an epoch; the rest is left out
+        self.steps = self.num_images // self.batch_size  # per epoch; an incomplete batch is dropped
         if not self.steps:
             raise ValueError(
                 f"{train.root} has {self.num_images} images, less than a batch of "
                 f"{self.batch_size}: lower --batch-size"
             )
-        self.files_hash = _hash_paths([*train.paths, *val.paths], config.data)
-        memory_fraction = 0.25 / processes_here() if config.cache else 0.0
+        self.files_hash = _hash_paths([*train.paths, *val.paths], config.data)  # of their names
+        memory_fraction = CACHE_FRACTION / processes_here() if config.cache else 0.0
         self.loaders = [
             CachedImageLoader(folder, config.resize, config.workers, memory_fraction, pin_memory)
             for folder in (train, val)
@@ -179,14 +185,14 @@ class TrainingData:
         """
         per_process = self.batch_size // self.group.world_size
         first = self.group.rank * per_process
-        # The same number of parts in every process, the last ones perhaps empty: the processes meet
-        # at each of them
+        # Every process gets the same number of parts, the last one perhaps empty, since each part
+        # ends in a collective call
         starts = range(first, first + len(indices), self.batch_size)
         parts = (indices[start : start + per_process] for start in starts)
         return self.loaders[val].batches(parts)
 
-    def retry(self, failures: list[dict[int, str]]) -> None:
-        """Decode again what a checkpoint names as undecodable: it may have been mended."""
+    def retry_failures(self, failures: list[dict[int, str]]) -> None:
+        """Try again to decode the files that a checkpoint lists as failures."""
         for loader, broken in zip(self.loaders, failures, strict=True):
             for _ in loader.batches([torch.tensor(list(broken), dtype=torch.int64)]):
                 pass
@@ -194,25 +200,26 @@ class TrainingData:
 
     def sync_failures(self) -> None:
         """Share undecodable files across processes; rank 0 reports new ones."""
-        new = [len(loader.failures) - len(known) for loader, known in self._with_reported()]
-        if not self.group.max(torch.tensor(new)).any():
+        num_new = [len(loader.failures) - len(known) for loader, known in self._with_reported()]
+        if not self.group.max(torch.tensor(num_new)).any():
             return
         for which, (loader, known) in enumerate(self._with_reported()):
             for failures in self.group.gather_objects(dict(loader.failures)):
-                loader.failures.update(failures)  # in place: the decoding threads write to it
+                loader.failures.update(failures)  # in place, since the decoding threads hold it
             if self.group.is_main:
                 for i in sorted(set(loader.failures) - known):
                     tqdm.write(f"skipped: {loader.paths[i]} ({loader.failures[i]})", sys.stderr)
             self.reported[which] = set(loader.failures)
 
-    def too_many_failures(self) -> str | None:
-        """The sentence to stop with if too many images cannot be decoded, else None."""
+    def failure_message(self) -> str | None:
+        """What to stop with if too many images cannot be decoded, else None."""
         for loader in self.loaders:
             if len(loader.failures) > MAX_BROKEN_FRACTION * len(loader.paths):
                 broken = [loader.paths[i] for i in sorted(loader.failures)]
                 return (
                     f"{len(broken)} of {len(loader.paths)} images in {loader.root} cannot be "
-                    f"decoded, over {MAX_BROKEN_FRACTION:.0%}: mend or remove {join_names(broken)}"
+                    f"decoded, more than {MAX_BROKEN_FRACTION:.0%}: repair or remove "
+                    f"{join_names(broken)}"
                 )
         return None
 
@@ -224,8 +231,12 @@ def compute_statistics(data: TrainingData, config: TrainConfig, quiet: bool | No
     """The mean image, the standard deviation and the principal colors of a sample of the images.
 
     The center of the mean image is cut out, as in ``convdata.py`` of 2012. The paper leaves
-    pixels at 0 to 255, and its initialization counts on that: there the deviation is one gray
-    level.
+    pixels at 0 to 255, and its initialization counts on that: for such nets std is 1/255.
+
+    Args:
+        data: its training images are sampled.
+        config: the seed of the sample, sizes, and the variant.
+        quiet: as tqdm's ``disable``.
 
     Raises:
         ValueError: if all pixels of a channel are equal.
@@ -236,38 +247,37 @@ def compute_statistics(data: TrainingData, config: TrainConfig, quiet: bool | No
     total = torch.zeros(3, config.resize, config.resize, dtype=torch.float64)
     count = 0
 
-    def decoded() -> Iterator[Tensor]:
+    def decode_and_sum() -> Iterator[Tensor]:
         nonlocal count
         bar = tqdm(sample.split(128), desc="mean and colors", unit=" batches", disable=quiet)
         for _, squares in data.loaders[0].batches(bar):
             total.add_(squares.sum(0))
             count += len(squares)
             data.sync_failures()
-            if why := data.too_many_failures():
+            if why := data.failure_message():
                 raise TrainingStopped(why)
             if len(squares):
                 yield squares
 
-    pca = PCAColor.fit(decoded())
+    pca = PCAColor.fit(decode_and_sum())
     mean = TF.center_crop(total / (255 * count), [config.crop] * 2).float()  # (3, crop, crop)
-    variance = pca.eigenvectors.square() @ pca.eigenvalues  # (3,), of each channel
+    variance = pca.eigenvectors.square() @ pca.eigenvalues  # (3,): the covariance's diagonal
     if not (variance > 0).all():
         raise ValueError(
-            f"{data.train.root}: all pixels of its images are alike in red, green or blue: "
+            f"{data.train.root}: red, green or blue is the same in all pixels of all images: "
             "there is nothing to learn"
         )
-    raw = VARIANTS[config.variant].init == "paper"
-    std = torch.full((3,), 1 / 255) if raw else variance.sqrt()
+    keep_scale = VARIANTS[config.variant].init == "paper"
+    std = torch.full((3,), 1 / 255) if keep_scale else variance.sqrt()
     return Statistics(mean, std[:, None, None], pca)
 
 
 def make_trainer(
     config: TrainConfig, state: dict | None = None, stop_signal: Callable[[], int] = lambda: 0
 ) -> "Trainer":
-    """Everything that comes before the first step, or before the one to resume with.
+    """Build a trainer: scan the data, build the net, compute or restore the statistics.
 
-    The data set is scanned, the net is built, the statistics are computed or restored, and a
-    first checkpoint is written to ``config.out``.
+    A first checkpoint is written to ``config.out``.
 
     Args:
         config: the options.
@@ -282,17 +292,17 @@ def make_trainer(
     group = current_group()
     devices = devices_for(config.device, config.two_gpu)
     folders = train_val_folders(config.data)
-    data = TrainingData(*folders, config, devices[0].type == "cuda", group)
+    data = TrainingData(*folders, config, pin_memory=devices[0].type == "cuda", group=group)
     if state and state["files_hash"] != data.files_hash:
         raise ValueError(
-            f"{config.data} does not hold the images that {config.out} was begun with "
+            f"{config.data} does not contain the images that {config.out} was started with "
             f"({data.num_images} training images now, {state['num_images']} then, or other names): "
-            "bring them back, or begin anew in another folder"
+            "restore them, or start a new run with another --out"
         )
     net = _build_net(config, len(data.train.classes), devices)
     shard_dropout(net, group, config.batch_size)
     if state:
-        data.retry(state["failures"])
+        data.retry_failures(state["failures"])
         statistics = Statistics(state["mean"], state["std"], PCAColor(*state["pca"]))
     else:
         statistics = compute_statistics(data, config, _hide_progress(group))
@@ -321,7 +331,7 @@ class Trainer:
     Args:
         config: the options.
         data: the images.
-        net: on its device, or its two.
+        net: already on its device, or its two.
         statistics: of the training images.
         device: where the images go.
         stop_signal: returns the number of a signal that asks the run to end, or 0.
@@ -347,13 +357,14 @@ class Trainer:
         biases = [p for p in net.parameters() if p.ndim == 1]  # not decayed, as in the code of 2012
         groups = [{"params": weights}, {"params": biases, "weight_decay": 0.0}]
         self.optimizer = PaperSGD(groups, lr=config.lr)
-        # "reduced three times prior to termination" (section 5)
+        # "reduced three times prior to termination" (section 5): to a thousandth
         self.scheduler = ReduceLROnPlateau(
             self.optimizer, factor=0.1, patience=config.patience, min_lr=config.lr / 1000
         )
+        # What computes; `net` has the same weights, without the wrappers' names
         self.model = data.group.wrap(torch.compile(net) if config.compile else net)
-        self.epoch = 0  # epochs that are complete
-        self.step = 0  # steps of the present one
+        self.epoch = 0  # epochs completed
+        self.step = 0  # steps completed in the current epoch
         self.losses: list[Tensor] = []  # of these steps, on the device
         self.history: list[dict] = []  # a log entry for each complete epoch
         self._tensorboard = True  # until it turns out not to be there
@@ -378,14 +389,14 @@ class Trainer:
         self.export_weights()
 
     def train_epoch(self) -> float:
-        """The steps of an epoch that are left.
+        """Run the remaining steps of the current epoch.
 
         Returns:
             Images per second.
         """
         config, data = self.config, self.data
-        order, *augmentation = self._sample_augmentation()
-        left = order[self.step * config.batch_size : data.steps * config.batch_size]
+        order, top, left, flip, alpha = self._draw_epoch()
+        remaining = order[self.step * config.batch_size : data.steps * config.batch_size]
         per_process = config.batch_size // data.group.world_size
         buffer = torch.empty(per_process, 3, config.crop, config.crop, device=self.device)
         start, first = time.perf_counter(), self.step
@@ -397,9 +408,9 @@ class Trainer:
             disable=_hide_progress(data.group),
         )
         with bar:
-            for indices, squares in data.batches(left):
-                *window, alpha = (draw[indices].to(self.device) for draw in augmentation)
-                color = self.augment.pca.color_offset(alpha)
+            for indices, squares in data.batches(remaining):
+                window = [draw[indices].to(self.device) for draw in (top, left, flip)]
+                color = self.augment.pca.color_offset(alpha[indices].to(self.device))
                 squares = squares.to(self.device, non_blocking=True)  # uint8 (n, 3, resize, resize)
                 x = self.augment.transform(squares, window, color, buffer[: len(indices)])
                 labels = data.train.labels[indices].to(self.device)
@@ -407,7 +418,7 @@ class Trainer:
                 self.step += 1
                 if self._is_time_to_check():
                     bar.set_postfix_str(f"loss {self.check_finite():.3f}", refresh=False)
-                with suppress(OSError):  # a terminal that was closed takes no progress bar
+                with suppress(OSError):  # writing to a closed terminal raises
                     bar.update(config.batch_size)
                 self.check_stop()
         return (self.step - first) * config.batch_size / (time.perf_counter() - start)
@@ -422,10 +433,11 @@ class Trainer:
         Returns:
             The loss, still on the device.
         """
-        torch.manual_seed(_derive_seed(self.config.seed, self.epoch, self.step))  # for dropout
+        self._seed_dropout()
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.amp == "bf16"):
             logits = self.model(x)  # (n, classes)
-        # Divided by the whole batch, so that an undecodable image counts nothing in any process
+        # By the nominal batch size, so that an undecodable image counts nothing. Averaging over
+        # the processes, as DistributedDataParallel does, makes it that of the whole batch
         per_process = self.config.batch_size // self.data.group.world_size
         loss = F.cross_entropy(logits.float(), labels, reduction="sum") / per_process
         self.optimizer.zero_grad()
@@ -453,7 +465,7 @@ class Trainer:
         return top1 / images, top5 / images
 
     def check_finite(self) -> float:
-        """The last loss.
+        """Raise if a recent loss is not finite, else return the last one.
 
         Raises:
             TrainingStopped: if one since the last check is not finite.
@@ -465,22 +477,22 @@ class Trainer:
             without_amp = ", or without --amp" if self.config.amp else ""
             raise TrainingStopped(
                 f"the loss is {recent[which]} in epoch {self.epoch + 1}, "
-                f"step {self.step - len(recent) + which + 1}: begin anew in another folder with "
-                f"a lower --lr than {self.config.lr}{without_amp}; "
-                f"{self.config.out / checkpoint.CHECKPOINT} is from before"
+                f"step {self.step - len(recent) + which + 1}: start a new run with another "
+                f"--out and a lower --lr than {self.config.lr}{without_amp}; "
+                f"{self.config.out / checkpoint.CHECKPOINT} was saved before that"
             )
         return recent[-1].item()
 
     def check_stop(self) -> None:
-        """Stop after a signal, or for undecodable images: all processes at the same step.
+        """Stop all processes at the same step after a signal, or for undecodable images.
 
         Raises:
             TrainingStopped: after a checkpoint.
         """
         self.data.sync_failures()
-        why = self.data.too_many_failures()
-        caught = int(self.data.group.max(torch.tensor(self.stop_signal())))
-        if not (caught or why):
+        why = self.data.failure_message()
+        number = int(self.data.group.max(torch.tensor(self.stop_signal())))
+        if not (number or why):
             return
         if self.losses:
             self.check_finite()  # weights that are not finite must not replace a good checkpoint
@@ -488,9 +500,9 @@ class Trainer:
         if why:
             raise TrainingStopped(why)
         raise TrainingStopped(
-            f"stopped by {signal.Signals(caught).name} in epoch {self.epoch + 1}, "
-            f"after step {self.step} of {self.data.steps}: --resume goes on there",
-            128 + caught,
+            f"stopped by {signal.Signals(number).name} in epoch {self.epoch + 1}, "
+            f"after step {self.step} of {self.data.steps}: continue with --resume",
+            128 + number,
         )
 
     def save_checkpoint(self) -> None:
@@ -502,10 +514,13 @@ class Trainer:
             lines = "".join(json.dumps(entry) + "\n" for entry in self.history)
             # Written anew as a whole, so that it agrees with the checkpoint
             checkpoint.atomic_write(self.config.out / "log.jsonl", lines.encode())
-        self.data.group.barrier()  # or a process that ends now would take rank 0 with it
+        self.data.group.barrier()  # else one that ends now would break rank 0's calls
 
     def state_dict(self) -> dict:
-        """All that it takes to go on from here; plain values and tensors on the CPU."""
+        """Everything needed to resume: plain values, and tensors on the CPU.
+
+        Every process must call it, since it averages over them.
+        """
         pca = self.augment.pca
         return {
             "config": self.config.resume_invariant(),
@@ -535,7 +550,7 @@ class Trainer:
         self.history = state["history"]
 
     def export_weights(self) -> None:
-        """Write ``model.safetensors``: the weights, with what it takes to use them."""
+        """Write ``model.safetensors``: the weights, with the metadata needed to use them."""
         if not self.data.group.is_main:
             return
         config = self.config
@@ -544,7 +559,7 @@ class Trainer:
         tensors |= {"mean": self.predictor.mean.cpu(), "std": self.predictor.std.cpu()}
         log = [dict(entry) for entry in self.history]
         for entry in log:
-            del entry["images_per_second"]  # so that equal runs write equal files
+            del entry["images_per_second"]  # so that identical runs write identical files
         metadata = {
             "variant": config.variant,
             "classes": list(self.data.train.classes),
@@ -584,8 +599,12 @@ class Trainer:
         if self._tensorboard:
             self._tensorboard = _log_to_tensorboard(self.config.out, entry)
 
-    def _sample_augmentation(self) -> tuple[Tensor, ...]:
-        """The draws of an epoch.
+    def _seed_dropout(self) -> None:
+        """Seed the masks of a step, which are those of the whole batch: see ShardedDropout."""
+        torch.manual_seed(_derive_seed(self.config.seed, self.epoch, self.step))
+
+    def _draw_epoch(self) -> tuple[Tensor, ...]:
+        """Draw the order and the augmentation of an epoch.
 
         Returns:
             The order of the images; then for each image the top and the left of its window and
@@ -607,13 +626,13 @@ class Trainer:
         return self.data.group.sum(losses) / self.data.group.world_size
 
     def _is_time_to_check(self) -> bool:
-        """On a CPU a loss is there at once; a GPU would have to be waited for."""
+        """Whether to read the loss now: always on a CPU, seldom on a GPU, which is waited for."""
         on_cpu = self.device.type == "cpu"
         return on_cpu or self.step % CHECK_EVERY == 0 or self.step == self.data.steps
 
 
 def _hide_progress(group: ProcessGroup) -> bool | None:
-    """What tqdm's ``disable`` takes: None shows a bar on a terminal only."""
+    """Tqdm's ``disable``: None shows a bar on a terminal only."""
     return None if group.is_main else True
 
 
@@ -623,13 +642,13 @@ def _derive_seed(*numbers: int) -> int:
 
 
 def _hash_paths(paths: Iterable[str], root: Path) -> str:
-    """SHA-256 of the paths, relative to the data set's folder, which may be moved."""
+    """SHA-256 of the paths relative to the data set, so that moving it changes nothing."""
     relative = [os.path.relpath(path, root) for path in paths]
     return hashlib.sha256(os.fsencode("\n".join(relative))).hexdigest()
 
 
 def _log_to_tensorboard(out: Path, entry: dict) -> bool:
-    """Whether TensorBoard took the entry. One that is broken costs a line, not the run."""
+    """Log an entry; an error is printed, does not end the run, and returns False."""
     try:
         from torch.utils.tensorboard import SummaryWriter
 
@@ -640,6 +659,6 @@ def _log_to_tensorboard(out: Path, entry: dict) -> bool:
         return False
     except Exception as error:  # of any kind: protobuf's TypeError, a full disk
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        tqdm.write(f"TensorBoard is left out ({reason})", sys.stderr)
+        tqdm.write(f"TensorBoard logging is disabled ({reason})", sys.stderr)
         return False
     return True

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -264,7 +265,7 @@ WRONG = {  # what is done to a copy of a good data set, the options, and what is
     ),
     "no crop": (None, ["--crop", "0"], r"must be 1 to 4096 .*, got --crop 0 and --resize 0"),
     "a square too large": (None, ["--resize", "100000"], r"must be 1 to 4096"),
-    "pictures all black": (black, [], r"all pixels of its images are alike"),
+    "pictures all black": (black, [], r"is the same in all pixels of all images"),
     "too many classes": (
         lambda d: [(d / "train" / f"{n}").mkdir() for n in range(99)],
         [],
@@ -361,3 +362,34 @@ def torchrun(processes, *command):
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+# Exported nets
+
+
+def export_to_onnx(
+    module: torch.nn.Module, example: torch.Tensor, path: Path, dynamo: bool
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Export a module for batches of any size, and return a function that runs it in ONNX Runtime.
+
+    Args:
+        module: in evaluation mode.
+        example: a batch of more than one.
+        path: of the ONNX file.
+        dynamo: which of PyTorch's two exporters: torch.export, or the older one of TorchScript.
+    """
+    import onnxruntime  # only the slow tests need it
+
+    if dynamo:
+        batch = {"dynamic_shapes": ({0: torch.export.Dim.DYNAMIC},)}
+    else:
+        batch = {"dynamic_axes": {"x": {0: "n"}, "y": {0: "n"}}}
+    names = {"input_names": ["x"], "output_names": ["y"]}
+    torch.onnx.export(module, (example,), path, dynamo=dynamo, verbose=False, **names, **batch)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        [y] = session.run(["y"], {"x": x.numpy()})
+        return torch.from_numpy(y)
+
+    return run

@@ -183,7 +183,7 @@ def test_told_to_stop(name, data_folder, undisturbed, tmp_path, forks):
     os.kill(process, signal.Signals[name])
     assert forks.wait() == 128 + signal.Signals[name]
     told = forks.stderr.read_text(encoding="utf-8")
-    assert f"stopped by {name} in epoch" in told and "--resume goes on there" in told
+    assert f"stopped by {name} in epoch" in told and "continue with --resume" in told
     assert "Traceback" not in told
     forks.start(*command, part, "--resume")
     assert forks.wait() == 0
@@ -383,7 +383,7 @@ def test_a_broken_tensorboard_costs_a_line(data_folder, tmp_path, monkeypatch, c
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
     run_train(data_folder, tmp_path / "run", "--epochs", "2")
     assert capsys.readouterr().err.splitlines() == [
-        "TensorBoard is left out (TypeError: Descriptors cannot be created directly)"
+        "TensorBoard logging is disabled (TypeError: Descriptors cannot be created directly)"
     ]
     assert len(read_log(tmp_path / "run")) == 2
 
@@ -422,12 +422,12 @@ def test_other_images_than_before(finished, data_folder, tmp_path):
     data = shutil.copytree(data_folder, tmp_path / "data")
     next((data / "train" / "cat").iterdir()).unlink()
     told, _ = exit_message(lambda: run_train(data, out, "--epochs", "2", "--resume"))
-    assert "does not hold the images that" in told
+    assert "does not contain the images that" in told
     assert "159 training images now, 160 then" in told
     shutil.copytree(data_folder, data, dirs_exist_ok=True)
     next((data / "test" / "cat").iterdir()).unlink()  # which decides when the rate falls
     told, _ = exit_message(lambda: run_train(data, out, "--epochs", "2", "--resume"))
-    assert "does not hold the images that" in told
+    assert "does not contain the images that" in told
 
 
 @pytest.mark.slow
@@ -488,8 +488,8 @@ def test_a_loss_that_is_not_finite(data_folder, tmp_path, capsys):
     _, code = exit_message(lambda: run_train(data_folder, out, "--lr", "1e30"))
     told = capsys.readouterr().err.splitlines()[-1]
     assert re.match(
-        r"the loss is (nan|inf) in epoch 1, step [23]: begin anew in another folder "
-        r"with a lower --lr than 1e\+30; ",
+        r"the loss is (nan|inf) in epoch 1, step [23]: start a new run with another --out "
+        r"and a lower --lr than 1e\+30; ",
         told,
     )
     assert code == 1
@@ -517,8 +517,8 @@ def test_too_many_broken_images(data_folder, tmp_path, capsys):
     _, code = exit_message(lambda: run_train(data, tmp_path / "run"))
     told = capsys.readouterr().err.splitlines()[-1]
     assert told == (
-        f"2 of 160 images in {data}/train cannot be decoded, over 1%: "
-        f"mend or remove {broken[0]}, {broken[1]}"
+        f"2 of 160 images in {data}/train cannot be decoded, more than 1%: "
+        f"repair or remove {broken[0]}, {broken[1]}"
     )
     assert code == 1 and not (tmp_path / "run").exists()
 
@@ -532,7 +532,7 @@ def test_too_many_broken_validation_images(data_folder, tmp_path, capsys):
     _, code = exit_message(lambda: run_train(data, out, "--epochs", "1"))
     assert capsys.readouterr().err.splitlines() == [
         f"skipped: {broken} (the file is empty)",
-        f"1 of 40 images in {data}/test cannot be decoded, over 1%: mend or remove {broken}",
+        f"1 of 40 images in {data}/test cannot be decoded, more than 1%: repair or remove {broken}",
     ]
     assert torch.load(out / "checkpoint.pt")["step"] == 10 and code == 1
     broken.write_bytes(whole)

@@ -86,7 +86,7 @@ def test_windows_flips_and_colors_of_two_epochs(config, data_folder, monkeypatch
     pixels = squares_of(data_folder / "train")
     mean, std, pca = trainer.predictor.mean, trainer.predictor.std, trainer.augment.pca
     for _ in range(2):
-        draws = trainer._sample_augmentation()
+        draws = trainer._draw_epoch()
         epochs.append(draws)
         order, top, left, flip, alpha = draws
         speed = trainer.train_epoch()

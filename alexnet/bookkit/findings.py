@@ -187,6 +187,7 @@ def _times(interval: Interval) -> str:
 
 
 def _relu_against_tanh() -> Finding:
+    """P5: how many times as many epochs tanh takes to 25 % training error."""
     recipe = {"init": "original", "pixels": "raw", "crop": None}
     tanh = load_runs("relu", activation="tanh", target_train_error=0.25, **recipe)
     relu = load_runs("relu", activation="relu", target_train_error=0.25, **recipe)
@@ -196,6 +197,7 @@ def _relu_against_tanh() -> Finding:
 
 
 def _response_normalization() -> Finding:
+    """P9: what the paper's normalization takes off the test error, in points."""
     # Standardized pixels would make the layer divide by a constant.
     recipe = {"epochs": RECIPE_2012.epochs, "pixels": RECIPE_2012.pixels}
     without = load_runs("lrn", norm="none", **recipe)
@@ -205,12 +207,14 @@ def _response_normalization() -> Finding:
 
 
 def _overlapping_pooling() -> Finding:
+    """P10: what overlapping windows take off the test error, in points."""
     apart = load_runs("pooling", pool=(2, 2), epochs=RECIPE_2012.epochs)
     overlapping = load_runs("pooling", pool=(3, 2), epochs=RECIPE_2012.epochs)
     return _gain("Pooling with overlap", final_errors(apart), final_errors(overlapping))
 
 
 def _ten_crops() -> Finding:
+    """P14: what ten crops take off the test error of one, in points."""
     runs = load_runs("augmentation", augment="color")
     one_crop = final_errors(runs)
     ten_crops = final_errors(runs, "ten_crop_error")
@@ -218,12 +222,14 @@ def _ten_crops() -> Finding:
 
 
 def _pca_color() -> Finding:
+    """P15: what PCA color takes off the test error, in points."""
     without = load_runs("augmentation", augment="crop")
     with_it = load_runs("augmentation", augment="color")
     return _gain("PCA colour", final_errors(without), final_errors(with_it))
 
 
 def _dropout_iterations() -> Finding:
+    """P16: how many times as many epochs dropout takes to its best test error."""
     with_it = load_runs("dropout", dropout=0.5, schedule="constant")
     without = load_runs("dropout", dropout=0.0, schedule="constant")
     slowdown = ratio(
@@ -234,6 +240,7 @@ def _dropout_iterations() -> Finding:
 
 
 def _weight_decay() -> Finding:
+    """P18: what weight decay takes off the training error, in points."""
     without = load_runs("learning", weight_decay=0.0, epochs=RECIPE_2012.epochs)
     decay = RECIPE_2012.weight_decay
     with_it = load_runs("learning", weight_decay=decay, epochs=RECIPE_2012.epochs)
@@ -245,6 +252,8 @@ def _weight_decay() -> Finding:
 
 
 def _biases_of_one() -> Finding:
+    """P19: what biases of 1 take off the error in the first epoch, in points."""
+
     def first_epoch_errors(init: str) -> list[float]:
         runs = load_runs("learning", init=init, epochs=1)
         return [100 * statistics.mean(run["curve"]["train_error"][0]) for run in runs]
@@ -255,6 +264,7 @@ def _biases_of_one() -> Finding:
 
 
 def _one_column_gray() -> Finding:
+    """P24: in how many nets the columns differ in color."""
     runs = accurate_runs("none")
     num_apart = 0
     for run in runs:
@@ -267,6 +277,7 @@ def _one_column_gray() -> Finding:
 
 
 def _neighbors_of_the_same_class() -> Finding:
+    """P25: how often neighbors in the last hidden layer are of one class."""
     # Of each query the fraction of its six nearest neighbors that are of its class
     same = _read("small", RUNS)["same_class"]
     difference = mean_difference(same["hidden"], same["pixels"], paired=True)
@@ -278,6 +289,7 @@ def _neighbors_of_the_same_class() -> Finding:
 
 
 def _augmentation_time() -> Finding:
+    """P28: the fraction of a training step that the augmentation takes."""
     runs = load_runs("augmentation", augment="color")
     fractions = [run["augment_share"] for run in runs]  # of the time of a step
     ours = f"{100 * statistics.mean(fractions):.0f} % of a step"
@@ -287,6 +299,8 @@ def _augmentation_time() -> Finding:
 
 
 def _crops_and_flips() -> Finding:
+    """P29: what crops and flips take off the gap between test and training error."""
+
     def gaps(augment: str) -> list[float]:
         runs = load_runs("augmentation", augment=augment)
         test_errors = final_errors(runs)

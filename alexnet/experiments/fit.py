@@ -30,14 +30,15 @@ def preprocess(
     crop: int | None = None,
     device: str | torch.device = "cpu",
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The whole data set on the device, ready for :func:`fit`.
+    """Move the data set to the device and, without a crop, normalize it.
 
     Without a crop, the mean training image is subtracted once and for all. With a crop, the
     images stay as they are: :func:`make_augment` crops and normalizes them batch by batch.
 
     Args:
         dataset: images of 0 to 255.
-        pixels: ``"standardized"`` divides by the standard deviation, ``"raw"`` does not.
+        pixels: ``"standardized"`` divides by the standard deviation, ``"raw"`` does not; without
+            effect here if there is a crop.
         crop: side of the windows that the run will cut, in pixels; None: whole images.
         device: where the tensors are put.
 
@@ -55,9 +56,9 @@ def preprocess(
     mean = dataset.train_images.float().mean(0)  # (3, H, W)
     std: Tensor | float = 1.0
     if pixels == "standardized":
-        # Of the first 10,000 images, which takes 2.5 GB less than of all. CIFAR-10 is sorted by
-        # class here, so they are two of its ten classes, and the deviation is a few per cent
-        # above that of all images. The recorded runs were made so.
+        # Of the first 10,000 images only, which saves memory. CIFAR-10 is sorted by class here, so
+        # these are two of its ten classes, and the deviation is a few per cent above that of all.
+        # Kept so that the recorded runs can be repeated.
         std = (dataset.train_images[:10_000].float() - mean).std()
 
     def normalize(images: Tensor) -> Tensor:
@@ -145,7 +146,7 @@ def make_optimizer(net: nn.Module, config: ExperimentConfig) -> torch.optim.SGD:
 def make_scheduler(
     optimizer: torch.optim.Optimizer, config: ExperimentConfig, steps_per_epoch: int
 ) -> LambdaLR:
-    """The learning rate by the step: constant, or a straight line to zero."""
+    """A scheduler to be stepped once a batch: constant, or linear to zero."""
     num_steps = steps_per_epoch * config.epochs
 
     def factor(step: int) -> float:
@@ -158,7 +159,7 @@ def make_scheduler(
 
 
 def autocast_dtype(device: torch.device) -> str:
-    """What convolutions are computed in: ``"bfloat16"`` or ``"float32"``.
+    """The dtype that autocast uses on a device: ``"bfloat16"`` or ``"float32"``.
 
     float32 on a CPU without AVX-512, where PyTorch's bfloat16 convolution takes ten times as
     long.
@@ -169,7 +170,7 @@ def autocast_dtype(device: torch.device) -> str:
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """Convolutions in bfloat16 where that is faster, about twice; weights stay in float32."""
+    """Bfloat16 autocast, which is about twice as fast, where the device supports it."""
     enabled = autocast_dtype(device) == "bfloat16"
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
@@ -182,14 +183,16 @@ def train_one_epoch(
     batch_size: int,
     augment: Transform | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Train on all images once, in a new random order. An incomplete last batch is dropped.
+    """Train on all images once, step by step: a generator, which trains as it is iterated.
+
+    The order is random and new each time. An incomplete last batch is dropped.
 
     Args:
         net: in training mode.
         optimizer: of the net's parameters.
         images: (N, 3, H, W), on the net's device.
         labels: int64 (N,).
-        batch_size: images a step.
+        batch_size: images per step.
         augment: applied to each batch of images.
 
     Yields:
@@ -226,8 +229,8 @@ def fit(
         num_classes: number of logits.
 
     Returns:
-        The net and its curve, a dict of lists. Errors are fractions, 0 to 1; None stands for a
-        value that is not finite.
+        The net and its curve, a dict. Errors are fractions, 0 to 1; None stands for a value that
+        is not finite.
 
         - ``loss``, ``train_error``: for each epoch four numbers, each the mean over a quarter of
           its steps while training.
@@ -241,13 +244,13 @@ def fit(
           :func:`ten_crop_error_rate` and :func:`augment_time_fraction`.
 
     Raises:
-        ValueError: if there are fewer training images than a batch.
+        ValueError: if there are fewer than four batches of training images, one a quarter.
     """
     train_images, train_labels, test_images, test_labels = data
     steps_per_epoch = len(train_images) // config.batch_size
-    if steps_per_epoch == 0:
+    if steps_per_epoch < 4:
         raise ValueError(
-            f"batch_size must be at most the {len(train_images)} training images, "
+            f"batch_size must be at most a quarter of the {len(train_images)} training images, "
             f"got {config.batch_size}"
         )
     augment, center = _transforms(config, train_images)
@@ -265,7 +268,7 @@ def fit(
         steps = train_one_epoch(
             net, optimizer, train_images, train_labels, config.batch_size, augment
         )
-        losses, errors = _quarter_means(steps, scheduler)
+        losses, errors = _run_epoch(steps, scheduler)
         curve["loss"].append([_round(loss) for loss in losses])
         curve["train_error"].append([_round(error) for error in errors])
         progress.set_postfix_str(f"training error {errors[-1]:.1%}")
@@ -279,10 +282,11 @@ def fit(
         if last:
             break
 
-    if _rate_fell_to_zero(config, curve):
+    if _completed_linear_schedule(config, curve):
         error = error_rate(net, center(train_images), train_labels)
         curve["final_train_error"] = _round(error)
     if config.crop and config.pixels == "standardized" and config.net == "four-layer":
+        # The runs of recipes.augmentation, for the claims P14 and P28
         error = ten_crop_error_rate(net, test_images, test_labels, center, config.crop)
         curve["ten_crop_error"] = _round(error)
         # The last of all, since its steps train the net further
@@ -294,9 +298,9 @@ def fit(
 
 
 def _transforms(config: ExperimentConfig, train_images: Tensor) -> tuple[Transform, Transform]:
-    """What is done to a batch in training, and in testing.
+    """The transforms of training and of test batches.
 
-    Nothing without a crop: then :func:`preprocess` has done it all.
+    The identity without a crop, since then :func:`preprocess` has normalized already.
     """
 
     def unchanged(images: Tensor) -> Tensor:
@@ -309,15 +313,15 @@ def _transforms(config: ExperimentConfig, train_images: Tensor) -> tuple[Transfo
     )
 
 
-def _quarter_means(
+def _run_epoch(
     steps: Iterator[tuple[Tensor, Tensor]], scheduler: LambdaLR
 ) -> tuple[list[float], list[float]]:
-    """Run the steps of an epoch; the mean loss and error of each quarter of them."""
+    """Run one epoch, and return the mean loss and error of each quarter of its steps."""
     results = []
     for loss, error in steps:
         results.append(torch.stack([loss, error]))
         scheduler.step()
-    # One transfer from the device an epoch: (steps, 2) -> (2, 4)
+    # One transfer from the device per epoch: (steps, 2) -> (2, 4)
     quarters = torch.stack(results).tensor_split(4)
     losses, errors = torch.stack([quarter.mean(0) for quarter in quarters]).T.tolist()
     return losses, errors
@@ -340,7 +344,7 @@ def _measure_layers(net: nn.Module, images: Tensor, curve: dict) -> None:
         curve.setdefault("saturated", []).append(saturated)
 
 
-def _rate_fell_to_zero(config: ExperimentConfig, curve: dict) -> bool:
+def _completed_linear_schedule(config: ExperimentConfig, curve: dict) -> bool:
     """Whether the run had all its epochs, with a finite loss and a falling learning rate."""
     complete = len(curve["loss"]) == config.epochs and curve["test_error"][-1] is not None
     return config.schedule == "linear" and complete

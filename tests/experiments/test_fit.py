@@ -183,11 +183,13 @@ def test_an_epoch_visits_each_image_once_and_drops_an_incomplete_batch():
     assert all(loss.ndim == error.ndim == 0 for loss, error in steps)
 
 
-def test_a_batch_that_is_larger_than_the_data_set(patches):
-    config = ExperimentConfig(batch_size=129)
-    message = "^batch_size must be at most the 128 training images, got 129$"
+def test_an_epoch_has_a_step_in_each_quarter(patches):
+    """With fewer steps, the mean of a quarter would be NaN, which reads as a diverged run."""
+    config = ExperimentConfig(batch_size=33)
+    message = r"^batch_size must be at most a quarter of the 128 training images, got 33$"
     with pytest.raises(ValueError, match=message):
         fit(config, preprocess(patches), 8)
+    fit(replace(config, batch_size=32, epochs=1), preprocess(patches), 8)
 
 
 def test_it_stops_at_its_target(patches):
