@@ -357,6 +357,48 @@ def test_a_table_of_many_columns_fits_a_phone(browser, host, name, heading):
         assert table.locator("td").first.evaluate(before) == heading
 
 
+# A4 is 210 mm wide, 794 pixels; browsers leave a margin of a centimeter on either side.
+A4 = {"viewport": {"width": 718, "height": 1046}, "color_scheme": "dark"}
+# What of an article reaches beyond the page, or is cut off by a box that would scroll. A formula in
+# a line is measured by its own box, as its span always seems too narrow.
+CUT_OFF = """() => {
+    const page = document.documentElement.clientWidth
+    const elements = document.querySelectorAll('.bd-article-container *:not(svg *, span.math)')
+    return [...elements].filter(element => {
+        const box = element.getBoundingClientRect()
+        const style = getComputedStyle(element)
+        if (!box.width || !box.height || element.closest('mjx-assistive-mml')) return false
+        const scrolls = style.display !== 'inline' && style.overflowX !== 'visible'
+        return box.right > page + 1 || scrolls && element.scrollWidth > element.clientWidth + 1
+    }).map(element => `${element.tagName} ${element.className}: ${element.textContent}`)
+}"""
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_on_paper_nothing_is_cut_off(browser, host, name):
+    with Visit(browser, f"{host}/{name}.html", **A4) as visit:
+        page = visit.page
+        page.wait_for_function(TYPESET)
+        page.emulate_media(media="print")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert page.evaluate(CUT_OFF) == []
+        assert page.locator("figure.explore input[type=range]:visible").count() == 0
+        for solution in page.locator(".solution").all():
+            assert solution.locator("> :last-child").is_visible()
+
+
+def test_a_dark_page_is_printed_in_light_colors(browser, host):
+    """The theme prints headings in black, and the chart of a dark page is inverted."""
+    with Visit(browser, f"{host}/book/architecture.html", **A4) as visit:
+        page = visit.page
+        page.evaluate("""addEventListener('beforeprint', () => {
+            window.printed = getComputedStyle(document.body).backgroundColor
+        })""")
+        page.pdf()
+        assert page.evaluate("printed") == "rgb(255, 255, 255)"
+        assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
 # Whether a picture is the one that some HTML makes, and if so, where it is on the page.
 SHOWN = """async (picture, html) => {
     const expected = Object.assign(picture.cloneNode(), {innerHTML: html})
