@@ -7,11 +7,13 @@ the same map.
 PyTorch's own ``nn.LocalResponseNorm`` moves the whole tensor through memory in every step. Here, a
 block of images that fits into the cache goes through all steps before the next block does, and the
 gradient is written out by hand. The operation is registered as a custom operator, which
-``torch.compile`` takes as it is.
+``torch.compile`` takes as it is. For derivatives beyond one backward pass, for the transforms of
+:mod:`torch.func` and for exporters the same formulas stand in basic operations.
 """
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from alexnet.memory import empty
@@ -47,6 +49,15 @@ class LocalResponseNorm(nn.LocalResponseNorm):
 
     Raises:
         ValueError: if ``size`` or ``groups`` is below 1.
+
+    Example:
+        >>> norm = LocalResponseNorm(3, 1.0, k=2.0)
+        >>> x = torch.ones(1, 3, 1, 1)
+        >>> norm(x).flatten()
+        tensor([0.4792, 0.4387, 0.4792])
+        >>> output, tangent = torch.func.jvp(norm, (x,), (x,))  # the derivative in the direction x
+        >>> tangent.flatten()
+        tensor([0.2995, 0.2193, 0.2995])
     """
 
     def __init__(
@@ -72,30 +83,10 @@ class LocalResponseNorm(nn.LocalResponseNorm):
             (N, C, *), normalized.
 
         Raises:
-            ValueError: if there are fewer than three dimensions, or if C is no multiple of
-                ``groups``.
+            ValueError: if x is not floating point or has fewer than three dimensions, or if C is
+                no multiple of ``groups``.
         """
-        if x.ndim < 3:
-            shape = tuple(x.shape)
-            raise ValueError(f"x must have shape (N, C, *), three dimensions or more, got {shape}")
-        if x.shape[1] % self.groups:
-            raise ValueError(
-                f"the number of maps must be a multiple of groups={self.groups}, got {x.shape[1]}"
-            )
-        dtype = x.dtype
-        if dtype in (torch.float16, torch.bfloat16):
-            x = x.float()
-            if x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):
-                dtype = torch.float32
-        # A view in every memory format: (N, C, *) -> (N, groups, C / groups, *)
-        x = x.unflatten(1, (self.groups, -1))
-        args = (x, self.size, self.alpha / self.size, self.beta, self.k)
-        if torch.compiler.is_compiling() and x.device.type != "cpu":
-            # The compiler of a GPU fuses the definition into one kernel.
-            y = _definition(*args)
-        else:
-            y, _ = _local_response_norm(*args)
-        return y.flatten(1, 2).to(dtype)  # (N, C, *)
+        return _normalize_maps(x, self.size, self.alpha, self.beta, self.k, self.groups)
 
     def extra_repr(self) -> str:
         """List the arguments for ``repr()``."""
@@ -146,40 +137,129 @@ class MapNorm(nn.Module):
             (N, C, H, W), normalized.
 
         Raises:
-            ValueError: if there are not four dimensions.
+            ValueError: if x is not floating point, or does not have four dimensions.
         """
-        if x.ndim != 4:
-            raise ValueError(f"x must have shape (N, C, H, W), got {tuple(x.shape)}")
-        dtype = x.dtype
-        x = x.to(torch.promote_types(dtype, torch.float32))
-        # The mean over all size² positions of the window, padding included
-        mean = F.avg_pool2d(x.square(), self.size, stride=1, padding=self.size // 2)
-        return (x * _inverse_power(self.k + self.alpha * mean, self.beta)).to(dtype)
+        return _normalize_within_maps(x, self.size, self.alpha, self.beta, self.k)
 
     def extra_repr(self) -> str:
         """List the arguments for ``repr()``."""
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
 
 
+# torch.fx records calls of these two functions as it does those of torch.nn.functional, since it
+# cannot follow code that depends on shapes and dtypes.
+@torch.fx.wrap
+def _normalize_maps(
+    x: Tensor, size: int, alpha: float, beta: float, k: float, groups: int
+) -> Tensor:
+    """Compute :class:`LocalResponseNorm` of x, (N, C, *)."""
+    _check_maps(x, groups)
+    dtype = x.dtype
+    if dtype in (torch.float16, torch.bfloat16):
+        x = x.float()
+        if x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):
+            dtype = torch.float32
+    # A view in every memory format: (N, C, *) -> (N, groups, C / groups, *)
+    x = x.unflatten(1, (groups, -1))
+    args = (x, size, alpha / size, beta, k)
+    # The compiler of a GPU fuses the definition into one kernel.
+    fused = torch.compiler.is_compiling() and x.device.type != "cpu"
+    # What is exported has to run without this package.
+    exported = torch.compiler.is_exporting() or torch.jit.is_tracing()
+    if fused or exported:
+        y = _definition(*args)
+    else:
+        y, _ = _local_response_norm(*args)
+    return y.flatten(1, 2).to(dtype)  # (N, C, *)
+
+
+@torch.fx.wrap
+def _normalize_within_maps(x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
+    """Compute :class:`MapNorm` of x, (N, C, H, W)."""
+    _check_dtype(x)
+    if x.ndim != 4:
+        raise ValueError(f"x must have shape (N, C, H, W), got {tuple(x.shape)}")
+    dtype = x.dtype
+    x = x.to(torch.promote_types(dtype, torch.float32))
+    # The mean over all size² positions of the window, padding included
+    mean = F.avg_pool2d(x.square(), size, stride=1, padding=size // 2)
+    return (x * _inverse_power(k + alpha * mean, beta)).to(dtype)
+
+
+def _check_maps(x: Tensor, groups: int) -> None:
+    """Raise a ValueError unless x is (N, C, *) in floating point, C a multiple of ``groups``."""
+    _check_dtype(x)
+    if x.ndim < 3:
+        shape = tuple(x.shape)
+        raise ValueError(f"x must have shape (N, C, *), three dimensions or more, got {shape}")
+    # torch.jit.trace would record the comparison, with a warning that it is not repeated later
+    if not torch.jit.is_tracing() and x.shape[1] % groups:
+        raise ValueError(
+            f"the number of maps must be a multiple of groups={groups}, got {x.shape[1]}"
+        )
+
+
+def _check_dtype(x: Tensor) -> None:
+    """Raise a ValueError unless x is floating point: the result would be cut off to integers."""
+    if not x.is_floating_point():
+        raise ValueError(f"x must be floating point, got {x.dtype}: convert it with x.float()")
+
+
 def _definition(x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
-    """LRN in basic operations, for a compiler to fuse and for second derivatives.
+    """LRN in basic operations, for compilers to fuse and for exporters.
 
     ``alpha`` is already divided by ``size``. x: (N, groups, C, *).
     """
-    padding = [0, 0] * (x.ndim - 3) + [
-        size // 2,
-        (size - 1) // 2,
-    ]  # in front of and behind the maps
-    squares = F.pad(x.square(), padding)  # (N, groups, C + size - 1, *)
+    return x * _inverse_power(_scale(x, size, alpha, k), beta)
+
+
+def _gradient(grad: Tensor, x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
+    """Compute the gradient of the loss L with respect to x in basic operations.
+
+    dL/dx_c = g_c·s_c^-beta - 2·alpha·beta·x_c·(sum of g_j·x_j·s_j^(-beta - 1) over j)
+
+    Here g is ``grad``, the gradient with respect to y, s is the divisor's base, and j runs over the
+    maps whose windows contain c.
+    """
+    scale = _scale(x, size, alpha, k)
+    scaled_grad = grad * _inverse_power(scale, beta)
+    # The mirrored window: before and after change places.
+    window_sum = _window_sum(scaled_grad * x / scale, (size - 1) // 2, size // 2)
+    return scaled_grad - 2 * alpha * beta * x * window_sum
+
+
+def _scale(x: Tensor, size: int, alpha: float, k: float) -> Tensor:
+    """Compute the divisor's base, s = k + alpha·(window sum of x²), in basic operations."""
+    return k + alpha * _window_sum(x.square(), size // 2, (size - 1) // 2)
+
+
+def _window_sum(x: Tensor, before: int, after: int) -> Tensor:
+    """Sum each map with the maps before and after it in its group. x: (N, groups, C, *)."""
+    padding = [0, 0] * (x.ndim - 3) + [before, after]
+    padded = F.pad(x, padding)  # (N, groups, before + C + after, *)
     maps = x.shape[2]
-    window_sum = sum(squares[:, :, d : d + maps] for d in range(size))  # (N, groups, C, *)
-    return x * _inverse_power(k + alpha * window_sum, beta)
+    return sum(padded[:, :, d : d + maps] for d in range(before + after + 1))
 
 
-@torch.library.custom_op("alexnet::local_response_norm", mutates_args=())
-def _local_response_norm(
-    x: Tensor, size: int, alpha: float, beta: float, k: float
-) -> tuple[Tensor, Tensor]:
+# The operator. `torch.library.custom_op` knows no forward mode and drops its tangents without an
+# error, so the autograd kernels below are registered by hand.
+_library = None  # To load this module again, the operators of the first time have to be gone.
+_library = torch.library.Library("alexnet", "FRAGMENT")
+_library.define(
+    "local_response_norm(Tensor x, int size, float alpha, float beta, float k) -> (Tensor, Tensor)",
+    tags=torch.Tag.pt2_compliant_tag,
+)
+_library.define(
+    "local_response_norm_backward(Tensor grad, Tensor x, Tensor scale, "
+    "int size, float alpha, float beta, float k) -> Tensor",
+    tags=torch.Tag.pt2_compliant_tag,
+)
+_local_response_norm = torch.ops.alexnet.local_response_norm.default
+_local_response_norm_backward = torch.ops.alexnet.local_response_norm_backward.default
+
+
+@torch.library.register_kernel("alexnet::local_response_norm", None, lib=_library)
+def _compute(x: Tensor, size: int, alpha: float, beta: float, k: float) -> tuple[Tensor, Tensor]:
     """Return y = x·s^-beta and the divisor's base s = k + alpha·(window sum of x²).
 
     ``alpha`` is already divided by ``size``. x: (N, groups, C, *).
@@ -198,17 +278,11 @@ def _local_response_norm(
     return y, scale
 
 
-@torch.library.custom_op("alexnet::local_response_norm_backward", mutates_args=())
-def _local_response_norm_backward(
-    grad: Tensor, x: Tensor, scale: Tensor, size: int, alpha: float, beta: float
+@torch.library.register_kernel("alexnet::local_response_norm_backward", None, lib=_library)
+def _compute_backward(
+    grad: Tensor, x: Tensor, scale: Tensor, size: int, alpha: float, beta: float, k: float
 ) -> Tensor:
-    """Return the gradient of the loss L with respect to x.
-
-    dL/dx_c = g_c·s_c^-beta - 2·alpha·beta·x_c·(sum of g_j·x_j·s_j^(-beta - 1) over j)
-
-    Here g is ``grad``, the gradient with respect to y, s is ``scale``, and j runs over the maps
-    whose windows contain c.
-    """
+    """Return the gradient of the loss L with respect to x, as :func:`_gradient` defines it."""
     grad_x = _empty_like(x)
     before = size // 2
     after = (size - 1) // 2
@@ -227,39 +301,86 @@ def _local_response_norm_backward(
     return grad_x
 
 
-@_local_response_norm.register_fake
-def _fake_forward(x, size, alpha, beta, k):
+@torch.library.register_fake("alexnet::local_response_norm", lib=_library)
+def _fake(x, size, alpha, beta, k):
     return torch.empty_like(x), torch.empty_like(x)
 
 
-@_local_response_norm_backward.register_fake
-def _fake_backward(grad, x, scale, size, alpha, beta):
+@torch.library.register_fake("alexnet::local_response_norm_backward", lib=_library)
+def _fake_backward(grad, x, scale, size, alpha, beta, k):
     return torch.empty_like(x)
 
 
-def _setup_context(ctx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
-    x, *constants = inputs
-    _, scale = output
-    ctx.save_for_backward(x, scale)
-    ctx.constants = constants
-    ctx.set_materialize_grads(False)  # the second output, the scale, gets no gradient
+@torch.library.register_vmap("alexnet::local_response_norm", lib=_library)
+def _vmap(info, in_dims, x, *constants):
+    x = x.movedim(in_dims[0], 0)  # (B, N, groups, C, *)
+    y, scale = _local_response_norm(x.flatten(0, 1), *constants)
+    return (y.view_as(x), scale.view_as(x)), (0, 0)
 
 
-def _backward(ctx, grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
-    if grad is None:
-        return None, None, None, None, None
-    x, scale = ctx.saved_tensors
-    size, alpha, beta, k = ctx.constants
-    if torch.is_grad_enabled():
-        # create_graph=True asks for a second derivative: autograd follows the definition.
-        y = _definition(x, size, alpha, beta, k)
-        [grad_x] = torch.autograd.grad(y, x, grad, create_graph=True)
-    else:
-        grad_x = _local_response_norm_backward(grad, x, scale, size, alpha, beta)
-    return grad_x, None, None, None, None
+@torch.library.register_vmap("alexnet::local_response_norm_backward", lib=_library)
+def _vmap_backward(info, in_dims, grad, x, scale, *constants):
+    batched = []  # each (B, N, groups, C, *)
+    for tensor, dim in zip((grad, x, scale), in_dims):
+        if dim is None:
+            batched.append(tensor.expand(info.batch_size, *tensor.shape))
+        else:
+            batched.append(tensor.movedim(dim, 0))
+    merged = [tensor.flatten(0, 1) for tensor in batched]  # each (B·N, groups, C, *)
+    grad_x = _local_response_norm_backward(*merged, *constants)
+    return grad_x.view_as(batched[0]), 0
 
 
-_local_response_norm.register_autograd(_backward, setup_context=_setup_context)
+class _FirstDerivative(torch.autograd.Function):
+    """The operator with the gradient of one backward pass."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, *constants) -> tuple[Tensor, Tensor]:
+        with torch._C._AutoDispatchBelowAutograd():
+            y, scale = _local_response_norm(x, *constants)
+        ctx.save_for_backward(x, scale)
+        ctx.constants = constants
+        ctx.mark_non_differentiable(scale)
+        ctx.set_materialize_grads(False)
+        return y, scale
+
+    @staticmethod
+    def backward(ctx, grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+        if grad is None:
+            return None, None, None, None, None
+        grad_x = _local_response_norm_backward(grad, *ctx.saved_tensors, *ctx.constants)
+        return grad_x, None, None, None, None
+
+
+@torch.library.impl("alexnet::local_response_norm", "Autograd", lib=_library)
+def _autograd(x, size, alpha, beta, k):
+    if _needs_basic_operations(x):
+        return _definition(x, size, alpha, beta, k), _scale(x, size, alpha, k).detach()
+    if torch.is_grad_enabled() and x.requires_grad:
+        return _FirstDerivative.apply(x, size, alpha, beta, k)
+    with torch._C._AutoDispatchBelowAutograd():
+        return _local_response_norm(x, size, alpha, beta, k)
+
+
+@torch.library.impl("alexnet::local_response_norm_backward", "Autograd", lib=_library)
+def _autograd_backward(grad, x, scale, size, alpha, beta, k):
+    # With create_graph=True autograd records the backward pass: it asks for a second derivative.
+    recorded = torch.is_grad_enabled() and (grad.requires_grad or x.requires_grad)
+    if recorded or _needs_basic_operations(grad, x):
+        return _gradient(grad, x, size, alpha, beta, k)
+    with torch._C._AutoDispatchBelowAutograd():
+        return _local_response_norm_backward(grad, x, scale, size, alpha, beta, k)
+
+
+def _needs_basic_operations(*tensors: Tensor) -> bool:
+    """Tell whether PyTorch differentiates in another way than by one backward pass.
+
+    These are the transforms of :mod:`torch.func`, and forward mode, where tensors carry tangents.
+    Basic operations have all derivatives.
+    """
+    if torch._C._are_functorch_transforms_active():
+        return True
+    return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)
 
 
 def _empty_like(x: Tensor) -> Tensor:
