@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
+import torch
 from torch import Tensor, nn
 
 from alexnet.lrn import LocalResponseNorm, MapNorm
@@ -159,12 +160,15 @@ class AlexNet(nn.Module):
         Raises:
             ValueError: if the images do not fit, see :func:`check_images`.
         """
-        check_images(images, self.variant, self.config, self.sizes)
+        images = check_images(images, self.variant, self.config, self.sizes)
         x = self.features(images)  # (N, 3, 224, 224) -> (N, 256, 6, 6)
         return self.classifier(x.flatten(1))  # (N, 9216) -> (N, num_classes)
 
 
-def check_images(images: Tensor, variant: str, config: AlexNetConfig, sizes: range) -> None:
+# torch.fx records the call, since it cannot follow code that depends on shapes. So a net that it
+# has traced still checks its images.
+@torch.fx.wrap
+def check_images(images: Tensor, variant: str, config: AlexNetConfig, sizes: range) -> Tensor:
     """Check that a net can take a batch of images, before a layer deep inside it fails.
 
     Args:
@@ -173,10 +177,15 @@ def check_images(images: Tensor, variant: str, config: AlexNetConfig, sizes: ran
         config: configuration of the net.
         sizes: heights and widths that the net accepts.
 
+    Returns:
+        The images as they are: torch.fx removes a call whose result is not used.
+
     Raises:
         ValueError: if the images are not (N, 3, H, W) in floating point, or if H or W is not one of
             the accepted sizes.
     """
+    if torch.jit.is_tracing():
+        return images  # Sizes are tensors there, and the trace cannot record a condition.
     if images.ndim != 4 or images.shape[1] != 3:
         shape = tuple(images.shape)
         raise ValueError(f"images must be RGB, of shape (N, 3, H, W), got {shape}")
@@ -194,6 +203,7 @@ def check_images(images: Tensor, variant: str, config: AlexNetConfig, sizes: ran
             f"the variant {variant!r} takes images of {size}×{size} pixels (accepted: {accepted}), "
             f"got {height}×{width}"
         )
+    return images
 
 
 def _features(config: AlexNetConfig) -> Iterator[tuple[str, nn.Module]]:

@@ -1,16 +1,20 @@
 import itertools
+import pickle
 
 import pytest
 import torch
 import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import func, nn
+from torch.autograd import forward_ad
 from torch.nn import functional as F
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from alexnet import VARIANTS, AlexNet, LocalResponseNorm, TwoGPUAlexNet
 from alexnet.anatomy import anatomy
 from alexnet.lrn import MapNorm
+from helpers import export_to_onnx
 
 PARAMETERS = {
     "paper": 60_965_224,
@@ -332,6 +336,179 @@ def test_the_accepted_sizes_are_those_that_run(variant, size):
     else:
         with pytest.raises(ValueError, match=f"got {size}×{size}"):
             model(images)
+
+
+# Derivatives, tracers and exporters
+
+CONFIGURATIONS = {
+    "small": {},
+    "small, as the original code": {"act_last": (1, 5), "within_map": True},
+    "small, connected": {"groups": (1,) * 5},
+}
+
+
+def make_small(name, dtype=torch.float32):
+    """A net for images of 32×32, with activations so large that normalization matters."""
+    torch.manual_seed(0)
+    net = AlexNet(10, "small", hidden=16, **CONFIGURATIONS[name]).to(dtype).eval()
+    with torch.no_grad():
+        net.features.conv1.weight *= 30
+    return net
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_forward_mode_agrees_with_backward_passes(name):
+    """⟨w, J v⟩ = ⟨Jᵀ w, v⟩ for tangents v of the images and of the weights."""
+    net = make_small(name, torch.float64)
+    images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    primals = (dict(net.named_parameters()), images)
+    tangents = (
+        {key: torch.randn_like(p) for key, p in primals[0].items()},
+        torch.randn_like(images),
+    )
+
+    def logits(parameters, images):
+        return func.functional_call(net, parameters, (images,))
+
+    y, tangent = func.jvp(logits, primals, tangents)
+    weights = torch.randn_like(y)
+    leaves = [*net.parameters(), images.requires_grad_()]
+    gradients = torch.autograd.grad(net(images), leaves, weights)
+    directions = [*tangents[0].values(), tangents[1]]
+    expected = sum((g * t).sum() for g, t in zip(gradients, directions, strict=True))
+    assert expected.abs() > 1e-3
+    torch.testing.assert_close((weights * tangent).sum(), expected)
+    with forward_ad.dual_level():
+        dual = net(forward_ad.make_dual(images.detach(), tangents[1]))
+        by_dual_numbers = forward_ad.unpack_dual(dual).tangent
+    _, of_images = func.jvp(net, (images.detach(),), (tangents[1],))
+    torch.testing.assert_close(by_dual_numbers, of_images)
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_gradients_of_each_image_are_those_of_a_loop(name):
+    """functional_call, grad and vmap, as for differential privacy."""
+    net = make_small(name)
+    images = torch.randn(3, 3, 32, 32)
+    labels = torch.tensor([1, 2, 3])
+
+    def loss(parameters, image, label):
+        logits = func.functional_call(net, parameters, (image[None],))
+        return F.cross_entropy(logits, label[None])
+
+    parameters = dict(net.named_parameters())
+    gradients = func.vmap(func.grad(loss), (None, 0, 0))(parameters, images, labels)
+    for i in range(3):
+        F.cross_entropy(net(images[i : i + 1]), labels[i : i + 1]).backward()
+        for key, parameter in parameters.items():
+            atol = 1e-4 * parameter.grad.abs().max().item()
+            torch.testing.assert_close(gradients[key][i], parameter.grad, rtol=1e-3, atol=atol)
+        net.zero_grad()
+
+
+def test_an_ensemble_of_nets_runs_at_once():
+    nets = [make_small("small"), make_small("small")]
+    with torch.no_grad():
+        nets[1].classifier.fc8.weight *= -1
+    images = torch.randn(2, 3, 32, 32)
+    parameters, buffers = func.stack_module_state(nets)
+
+    def logits(parameters, buffers):
+        return func.functional_call(nets[0], (parameters, buffers), (images,))
+
+    expected = torch.stack([net(images) for net in nets])
+    torch.testing.assert_close(func.vmap(logits)(parameters, buffers), expected)
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_products_with_the_hessian_agree(name):
+    """Forward over reverse, and backward twice."""
+    net = make_small(name, torch.float64)
+    images = torch.randn(1, 3, 32, 32, dtype=torch.float64)
+    direction = torch.randn_like(images)
+
+    def loss(images):
+        return net(images).square().sum()
+
+    _, product = func.jvp(func.grad(loss), (images,), (direction,))
+    _, expected = torch.autograd.functional.hvp(loss, images, direction)
+    assert expected.abs().max() > 1e-6
+    torch.testing.assert_close(product, expected)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("training", [True, False])
+def test_torchvision_extracts_the_features_of_every_variant(variant, training):
+    net = AlexNet(10, variant, hidden=8).train(training)
+    size = net.config.input_size
+    images = torch.randn(1, 3, size, size)
+    with torch.no_grad():
+        extractor = create_feature_extractor(net, ["features", "classifier"])
+        torch.testing.assert_close(extractor(images)["features"], net.features(images))
+    with pytest.raises(ValueError, match=rf"variant '{variant}' takes .*, got 8×9"):
+        extractor(torch.zeros(1, 3, 8, 9))
+
+
+def test_torch_fx_traces_the_net_with_its_checks():
+    net = make_small("small, as the original code")
+    traced = pickle.loads(pickle.dumps(torch.fx.symbolic_trace(net)))
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(traced(images), net(images))
+    with pytest.raises(ValueError, match="takes images of 32×32"):
+        traced(torch.zeros(1, 3, 99, 99))
+    with pytest.raises(ValueError, match=r"must be RGB, .* got \(1, 1, 32, 32\)"):
+        traced(torch.zeros(1, 1, 32, 32))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.filterwarnings("error::torch.jit.TracerWarning")
+def test_torch_jit_traces_the_net_for_any_number_of_images():
+    net = make_small("small, as the original code")
+    images = torch.randn(2, 3, 32, 32)
+    traced = torch.jit.trace(net, images)
+    torch.testing.assert_close(traced(images[:1]), net(images[:1]), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["small", "original-code", "torchvision"])
+def test_torch_export_takes_any_number_of_images(variant):
+    net = AlexNet(10, variant, hidden=8).eval()
+    size = net.config.input_size
+    images = torch.randn(3, 3, size, size)
+    shapes = {0: torch.export.Dim.DYNAMIC}
+    if (
+        variant == "torchvision"
+    ):  # images of other sizes too, with more than one position at the end
+        shapes |= {2: torch.export.Dim("height", min=95), 3: torch.export.Dim("width", min=95)}
+    program = torch.export.export(net, (images,), dynamic_shapes=(shapes,)).module()
+    torch.testing.assert_close(program(images[:2]), net(images[:2]))
+    if variant == "torchvision":
+        torch.testing.assert_close(program(images[..., :99, :150]), net(images[..., :99, :150]))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.filterwarnings("error::torch.jit.TracerWarning")
+@pytest.mark.parametrize(
+    "variant, dynamo",
+    [
+        *((variant, False) for variant in VARIANTS),
+        *((variant, True) for variant in ("small", "original-code", "torchvision")),
+    ],
+)
+def test_onnx_computes_the_logits_of_the_net(variant, dynamo, tmp_path):
+    torch.manual_seed(0)
+    net = AlexNet(10, variant, hidden=8).eval()
+    size = net.config.input_size
+    images = torch.randn(2, 3, size, size)
+    with torch.no_grad():
+        net.features[1 if "pad1" in dict(net.features.named_children()) else 0].weight *= 30
+        run = export_to_onnx(net, images, tmp_path / "net.onnx", dynamo)
+        for batch in (images, images[:1]):
+            logits = net(batch)
+            assert logits.abs().max() > 1e-6
+            atol = 1e-4 * logits.abs().max().item()
+            torch.testing.assert_close(run(batch), logits, rtol=1e-4, atol=atol)
 
 
 UINT8 = torch.zeros(1, 3, 224, 224, dtype=torch.uint8)
