@@ -719,7 +719,8 @@ def test_stored_explorers_are_live_in_a_trusted_notebook(browser, lab, tmp_path)
     output = v4.new_output("execute_result", data, execution_count=1)
     cells = [v4.new_code_cell("explore(bar)", outputs=[output], execution_count=1)]
     cells.append(v4.new_markdown_cell("The end."))
-    notebook = v4.new_notebook(cells=cells)
+    kernel = {"name": "python3", "display_name": "Python 3"}  # otherwise a dialog asks for one
+    notebook = v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
     nbformat.write(notebook, tmp_path / "stored.ipynb")
     NotebookNotary(data_dir=str(tmp_path / "DATA")).sign(notebook)
     page = browser.new_page(**DESK)
@@ -727,6 +728,7 @@ def test_stored_explorers_are_live_in_a_trusted_notebook(browser, lab, tmp_path)
     stored = page.locator("figure.explore")
     slider = stored.locator("input[type=range]")
     expect(slider).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=60_000)
     slider.press("Home")
     for key, value in [("ArrowRight", "1"), ("ArrowUp", "2"), ("ArrowDown", "1")]:
         slider.press(key)

@@ -8,9 +8,11 @@ import os
 import re
 import subprocess
 import sys
+from base64 import b64decode
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import nbformat
 import pytest
@@ -118,6 +120,14 @@ def test_every_figure_has_alternative_text(code):
             if is_explorer:
                 assert images.count > 0
                 assert "image/png" in data, f"nothing to print of {cell.source}"
+
+
+def test_the_first_picture_of_an_explorer_is_whole(outputs):
+    """Where scripts do not run, as on GitHub, it is all that is seen."""
+    for output in outputs:
+        html = output.get("data", {}).get("text/html", "")
+        for file in re.findall('src="data:image/svg[+]xml;base64,(.*?)"', html):
+            ElementTree.fromstring(b64decode(file))
 
 
 def test_each_chapter_has_an_explorer_and_exercises(path):
