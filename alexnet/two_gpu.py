@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from alexnet.lrn import LocalResponseNorm
 from alexnet.model import AlexNet, check_images
 
+torch.fx.wrap("check_images")  # which counts for the module that calls it
+
 Devices = tuple[torch.device | str, torch.device | str]
 
 _counters: list[dict[str, dict[str, int]]] = []  # those of the count_traffic() blocks that are open
@@ -145,7 +147,7 @@ class TwoGPUAlexNet(nn.Module):
         Raises:
             ValueError: if the images do not fit, see :func:`alexnet.model.check_images`.
         """
-        check_images(images, self.variant, self.config, self.sizes)
+        images = check_images(images, self.variant, self.config, self.sizes)
         devices = self.devices
         x = [_copy(images, device) for device in devices]  # one tensor for each column
         for name in self.layer_names:
@@ -207,7 +209,7 @@ def exchange(parts: list[Tensor], devices: list[torch.device], layer: str) -> li
         both = []
         for j, part in enumerate(parts):
             if j != i:
-                part = _CopyToDevice.apply(part, device, layer)
+                part = _send(part, device, layer)
             both.append(part)
         gathered.append(torch.cat(both, dim=1))
     return gathered
@@ -222,22 +224,41 @@ def _copy(x: Tensor, device: torch.device) -> Tensor:
     return x.to(device, non_blocking=device.type == "cuda")
 
 
+@torch.fx.wrap
+def _send(x: Tensor, device: torch.device, layer: str) -> Tensor:
+    """Copy a column's output to another device, and its gradient back; count the bytes of both."""
+    return _CopyToDevice.apply(x, device, layer, "forward")
+
+
 class _CopyToDevice(torch.autograd.Function):
-    """Copy a tensor to another device, and its gradient back; count the bytes of both."""
+    """Copy a tensor to another device and count its bytes, in all derivatives and transforms."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, device: torch.device, layer: str) -> Tensor:
-        ctx.source = x.device
-        ctx.layer = layer
-        _count("forward", layer, x)
+    def forward(x: Tensor, device: torch.device, layer: str, direction: str) -> Tensor:
+        _count(direction, layer, x)
         # Where both columns share a device, _copy() returns x itself. Return a view in that case
         # too, since a Function should not return its input.
         return _copy(x, device).view_as(x)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
-        _count("backward", ctx.layer, grad)
-        return _copy(grad, ctx.source), None, None
+    def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
+        x, ctx.device, ctx.layer, ctx.direction = inputs
+        ctx.source = x.device
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        grad_x = _CopyToDevice.apply(grad, ctx.source, ctx.layer, "backward")
+        return grad_x, None, None, None
+
+    @staticmethod
+    def jvp(ctx, tangent: Tensor, *_) -> Tensor:
+        """In forward mode the tangent is sent beside the values."""
+        return _CopyToDevice.apply(tangent, ctx.device, ctx.layer, ctx.direction)
+
+    @staticmethod
+    def vmap(info, in_dims: tuple, x: Tensor, *args) -> tuple[Tensor, int]:
+        """Send the whole batch of :func:`torch.vmap` at once, so that all its bytes are counted."""
+        return _CopyToDevice.apply(x, *args), in_dims[0]
 
 
 def _count(direction: str, layer: str, x: Tensor) -> None:
@@ -255,7 +276,8 @@ def count_traffic() -> Iterator[dict[str, dict[str, int]]]:
     Yields:
         {"forward": {layer: bytes}, "backward": {layer: bytes}}, by the name of the layer that reads
         what was exchanged. If both columns are on one device, it counts what two devices would
-        have exchanged.
+        have exchanged. In forward mode the tangents count too. The gradients that autograd takes at
+        once under ``is_grads_batched=True`` count as one.
     """
     counter: dict[str, dict[str, int]] = {"forward": {}, "backward": {}}
     _counters.append(counter)

@@ -8,12 +8,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import func, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import forward_ad
 from torch.nn import functional as F
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from alexnet import AlexNet, TwoGPUAlexNet
 from alexnet.two_gpu import count_traffic
+from helpers import export_to_onnx
 
 CPUS = ("cpu", "cpu")
 
@@ -168,6 +171,133 @@ def test_traffic_of_the_papers_net():
     values = {"conv3": 256 * 13 * 13, "fc6": 256 * 6 * 6, "fc7": 4096, "fc8": 2048}
     expected = {layer: 128 * 4 * count for layer, count in values.items()}  # bytes of a batch
     assert traffic["forward"] == expected
+
+
+# Other derivatives and function transforms
+
+
+def by_dual_numbers(net, x, tangent):
+    with forward_ad.dual_level():
+        return forward_ad.unpack_dual(net(forward_ad.make_dual(x, tangent))).tangent
+
+
+def hessian_product(net, x, tangent):
+    """Forward over reverse."""
+    return func.jvp(func.grad(lambda a: net(a).square().sum()), (x,), (tangent,))[1]
+
+
+def backward_twice(net, x, tangent):
+    return torch.autograd.functional.hvp(lambda a: net(a).square().sum(), x, tangent)[1]
+
+
+def backward_with_a_batch(net, x, tangent):
+    leaf = x.clone().requires_grad_()
+    logits = net(leaf)
+    grads = torch.eye(10).unsqueeze(1).expand(10, *logits.shape)
+    return torch.autograd.grad(logits, leaf, grads, is_grads_batched=True)[0]
+
+
+DERIVATIVES = {
+    "dual numbers": by_dual_numbers,
+    "func.jvp": lambda net, x, tangent: func.jvp(net, (x,), (tangent,))[1],
+    "func.linearize": lambda net, x, tangent: func.linearize(net, x)[1](tangent),
+    "func.grad": lambda net, x, tangent: func.grad(lambda a: net(a).square().sum())(x),
+    "func.vjp": lambda net, x, tangent: func.vjp(net, x)[1](tangent[:, 0, 0, :10])[0],
+    "func.jacrev": lambda net, x, tangent: func.jacrev(net)(x[:1]),
+    "func.vmap": lambda net, x, tangent: func.vmap(net)(torch.stack([x, tangent])),
+    "func.vmap of func.grad": lambda net, x, tangent: func.vmap(
+        func.grad(lambda image: net(image[None]).square().sum())
+    )(x),
+    "forward over reverse": hessian_product,
+    "backward twice": backward_twice,
+    "backward, is_grads_batched": backward_with_a_batch,
+}
+
+
+@pytest.mark.parametrize("way", DERIVATIVES)
+def test_derivatives_of_every_kind_are_the_grouped_nets(way):
+    grouped, columns = make_pair()
+    x = random_images(2)
+    tangent = random_images(2, seed=2)
+    expected = DERIVATIVES[way](grouped, x, tangent)
+    atol = 1e-4 * expected.abs().max().item()
+    assert atol > 0
+    result = DERIVATIVES[way](columns, x, tangent)
+    torch.testing.assert_close(result, expected, rtol=1e-3, atol=atol)
+
+
+def test_gradients_of_each_image_are_those_of_a_loop_and_are_counted():
+    _, columns = make_pair()
+    images = random_images(3)
+    labels = torch.tensor([1, 2, 3])
+
+    def loss(parameters, image, label):
+        logits = func.functional_call(columns, parameters, (image[None],))
+        return F.cross_entropy(logits, label[None])
+
+    parameters = dict(columns.named_parameters())
+    with count_traffic() as traffic:
+        gradients = func.vmap(func.grad(loss), (None, 0, 0))(parameters, images, labels)
+    with count_traffic() as expected:
+        F.cross_entropy(columns(images), labels).backward()
+    assert traffic == expected
+    for i in range(3):
+        columns.zero_grad()
+        F.cross_entropy(columns(images[i : i + 1]), labels[i : i + 1]).backward()
+        for key, parameter in parameters.items():
+            atol = 1e-4 * parameter.grad.abs().max().item()
+            torch.testing.assert_close(
+                gradients[key][i], parameter.grad, rtol=1e-3, atol=atol, msg=key
+            )
+
+
+def test_tangents_are_sent_beside_the_values():
+    _, columns = make_pair()
+    x = random_images(2)
+    with count_traffic() as once:
+        columns(x)
+    with count_traffic() as traffic:
+        func.jvp(columns, (x,), (x,))
+    assert traffic["forward"] == {layer: 2 * count for layer, count in once["forward"].items()}
+    assert traffic["backward"] == {}
+
+
+def test_torchvision_extracts_features_of_a_column():
+    _, columns = make_pair()
+    x = random_images(2)
+    extractor = create_feature_extractor(columns, ["columns.1.pool2", "columns.0.fc8"])
+    with count_traffic() as traffic:
+        outputs = extractor(x)
+    torch.testing.assert_close(outputs["columns.0.fc8"], columns(x))
+    assert outputs["columns.1.pool2"].shape == (2, 64, 7, 7)
+    assert set(traffic["forward"]) == {"conv3", "fc6", "fc7", "fc8"}
+    with pytest.raises(ValueError, match="takes images of 32×32"):
+        extractor(torch.zeros(1, 3, 8, 8))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.filterwarnings("error::torch.jit.TracerWarning")
+@pytest.mark.parametrize("dynamo", [True, False], ids=["torch.export", "TorchScript"])
+def test_onnx_computes_the_logits_of_both_columns(dynamo, tmp_path):
+    _, columns = make_pair()
+    columns.eval()
+    x = random_images(3)
+    run = export_to_onnx(columns, x, tmp_path / "net.onnx", dynamo)
+    for images in (x, x[:1]):
+        torch.testing.assert_close(run(images), columns(images), rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.slow
+def test_a_compiled_net_gives_the_same_and_is_counted():
+    grouped, columns = make_pair()
+    x = random_images(2)
+    compiled = torch.compile(columns, backend="aot_eager")
+    with count_traffic() as traffic:
+        logits = compiled(x)
+        logits.sum().backward()
+    torch.testing.assert_close(logits, grouped(x), rtol=1e-4, atol=1e-2)
+    assert set(traffic["forward"]) == set(traffic["backward"]) == {"conv3", "fc6", "fc7", "fc8"}
 
 
 def test_each_column_computes_on_its_device():
