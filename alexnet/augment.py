@@ -38,7 +38,10 @@ def crop_flip(
         # Copy window by window. That moves whole rows of memory and needs no index for each pixel.
         if out is None:
             out = images.new_empty(batch_size, channels, size, size)
-        each = zip(images, out, top.tolist(), left.tolist(), flip.tolist())
+        targets = out
+        if images.requires_grad:  # autograd cannot write into the views that iterating gives
+            targets = (out[n] for n in range(batch_size))  # one at a time, before each write
+        each = zip(images, targets, top.tolist(), left.tolist(), flip.tolist())
         for image, target, y, x, flipped in each:
             window = image[:, y : y + size, x : x + size]  # (C, size, size)
             target.copy_(window.flip(-1) if flipped else window)
@@ -199,7 +202,7 @@ class PCAColor(nn.Module):
         Raises:
             TypeError: if the images are neither uint8 nor floating point.
             ValueError: if there are fewer than two pixels, if images do not have three channels, or
-                if floating-point pixels are above 1.
+                if floating-point pixels are not 0 to 1.
         """
         count = 0
         total = torch.zeros(3, dtype=torch.float64)
@@ -447,9 +450,16 @@ def _flatten_pixels(images: Tensor) -> Tensor:
     pixels = images.to(torch.float64).movedim(-3, 0).reshape(3, -1)
     if images.dtype == torch.uint8:
         pixels = pixels / 255
-    if pixels.max() > 1:
+    if pixels.numel() == 0:
+        return pixels
+    low, high = pixels.aminmax()
+    if high > 1:
         raise ValueError(
-            f"floating-point pixels must be 0 to 1, got {pixels.max():.3g}: divide them by 255"
+            f"floating-point pixels must be 0 to 1, got {high:.3g}: divide them by 255"
+        )
+    if not low >= 0:  # or NaN
+        raise ValueError(
+            f"floating-point pixels must be 0 to 1, got {low:.3g}: take them before normalization"
         )
     return pixels
 

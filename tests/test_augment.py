@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import func
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
@@ -29,22 +30,93 @@ def random_images(n=4, size=12, dtype=torch.uint8, channels=3):
 # Crop and flip
 
 
-@given(
-    n=st.integers(1, 5),
-    height=st.integers(3, 12),
-    width=st.integers(3, 12),
-    size=st.integers(1, 3),
-    data=st.data(),
-)
-@settings(deadline=None, max_examples=40)
-def test_windows_are_torchvisions(n, height, width, size, data):
-    images = torch.randint(0, 256, (n, 3, height, width), dtype=torch.uint8)
+def channels_last(images):
+    return images.to(memory_format=torch.channels_last)
+
+
+def transposed(images):
+    """The same values, column by column in memory."""
+    return images.mT.contiguous().mT
+
+
+def strided(images):
+    """The same values, every second one in each dimension of a larger tensor."""
+    larger = images.new_zeros([2 * size for size in images.shape])
+    view = larger[tuple(slice(None, None, 2) for _ in images.shape)]
+    return view.copy_(images)
+
+
+LAYOUTS = st.sampled_from([torch.clone, channels_last, transposed, strided])
+DTYPES = st.sampled_from([torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64])
+
+
+@st.composite
+def batches(draw, channels=None):
+    """A batch (N, C, H, W) of noise, of any dtype and memory layout; N may be 0."""
+    sizes = [draw(st.integers(1, 9)) for _ in range(2)]
+    shape = (draw(st.integers(0, 4)), channels or draw(st.integers(1, 4)), *sizes)
+    generator = seeded(draw(st.integers(0, 999)))
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    dtype = draw(DTYPES)
+    if dtype != torch.uint8:
+        images = (images.double() / 255).to(dtype)
+    return draw(LAYOUTS)(images)
+
+
+def draw_size(data, images):
+    return data.draw(st.integers(1, min(images.shape[-2:])), "size")
+
+
+@given(images=batches(), layout=LAYOUTS, data=st.data())
+@settings(deadline=None, max_examples=100)
+def test_windows_are_torchvisions(images, layout, data):
+    size = draw_size(data, images)
+    n, channels, height, width = images.shape
     window = st.tuples(st.integers(0, height - size), st.integers(0, width - size), st.booleans())
     params = [data.draw(window) for _ in range(n)]  # (top, left, flip) of each image
-    ours = crop_flip(images, *map(torch.tensor, zip(*params)), size)
-    for result, image, (top, left, flip) in zip(ours, images, params):
-        theirs = TF.crop(image, top, left, size, size)
-        assert result.equal(TF.horizontal_flip(theirs) if flip else theirs)
+    expected = []
+    for image, (top, left, flip) in zip(images, params):
+        crop = TF.crop(image, top, left, size, size)
+        expected.append(TF.horizontal_flip(crop) if flip else crop)
+    top, left, flip = zip(*params) if params else ((), (), ())
+    window = (torch.tensor(top).long(), torch.tensor(left).long(), torch.tensor(flip).bool())
+    windows = crop_flip(images, *window, size)
+    assert windows.dtype == images.dtype and windows.shape == (n, channels, size, size)
+    assert all(ours.equal(theirs) for ours, theirs in zip(windows, expected))
+    out = layout(torch.zeros(n, channels, size, size, dtype=torch.float64))
+    assert crop_flip(images, *window, size, out) is out
+    assert out.equal(windows.double())
+
+
+@given(images=batches(), data=st.data())
+@settings(deadline=None, max_examples=60)
+def test_random_crops_are_windows_of_their_image(images, data):
+    size = draw_size(data, images)
+    for image, crop in zip(images, RandomCropFlip(size)(images)):
+        windows = image.unfold(1, size, 1).unfold(2, size, 1)  # (C, rows, columns, size, size)
+        windows = windows.movedim(0, 2).flatten(0, 1)  # (positions, C, size, size)
+        both = torch.cat([windows, windows.flip(-1)])
+        assert (both == crop).flatten(1).all(1).any()
+
+
+def test_crops_and_colors_have_derivatives_in_both_modes():
+    images = random_images(3, dtype=torch.float64)
+    tangent = torch.randn_like(images)
+    window = (torch.tensor([0, 3, 7]), torch.tensor([2, 0, 7]), torch.tensor([True, False, True]))
+
+    def crop(x):
+        return crop_flip(x, *window, 5)
+
+    gradient = torch.zeros_like(images)
+    for image, top, left in zip(gradient, *window[:2]):
+        image[:, top : top + 5, left : left + 5] = 1
+    leaf = images.clone().requires_grad_()
+    assert torch.autograd.grad(crop(leaf).sum(), leaf)[0].equal(gradient)
+    assert func.grad(lambda x: crop(x).sum())(images).equal(gradient)
+    assert func.jvp(crop, (images,), (tangent,))[1].equal(crop(tangent))
+    assert func.vmap(crop)(images[None])[0].equal(crop(images))
+    pca = PCAColor(VECTORS, VALUES, rule="code")
+    torch.testing.assert_close(func.jvp(pca, (images,), (tangent,))[1], tangent / 1.1)
 
 
 def test_indexing_as_on_a_gpu_gives_the_same_windows(monkeypatch):
@@ -140,6 +212,55 @@ def test_modules_can_be_pickled(module):
 
 
 # PCA color
+
+
+@given(
+    images=batches(channels=3),
+    rule=st.sampled_from(["paper", "code"]),
+    std=st.floats(0, 3),
+    seed=st.integers(0, 999),
+)
+@settings(deadline=None, max_examples=100)
+def test_pca_color_is_the_formula_in_numpy(images, rule, std, seed):
+    rng = np.random.default_rng(seed)
+    vectors = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    values = 0.3 * rng.random(3)
+    generator = seeded(seed)
+    components = (torch.from_numpy(vectors), torch.from_numpy(values))
+    result = PCAColor(*components, std, rule, generator)(images)
+    alpha = std * torch.randn(len(images), 3, generator=seeded(seed)).double().numpy()
+    scale = values if rule == "paper" else np.sqrt(values)
+    color = ((alpha * scale) @ vectors.T)[:, :, None, None]
+    divisor = 1.0 if rule == "paper" else 1.1
+    pixels = images.double().numpy()
+    assert result.dtype == images.dtype
+    if images.dtype == torch.uint8:
+        expected = np.clip((pixels + 255 * color) / divisor, 0, 255)
+        error = np.abs(result.double().numpy() - expected)
+        assert (error < 0.501).all()  # rounded to the nearest
+    else:
+        rtol = {torch.float16: 2e-3, torch.bfloat16: 2e-2}.get(images.dtype, 1e-5)
+        atol = rtol * (1 + np.abs(color).max(initial=0))
+        expected = (pixels + color) / divisor
+        np.testing.assert_allclose(result.double().numpy(), expected, rtol=rtol, atol=atol)
+
+
+@given(images=batches(channels=3))
+@settings(deadline=None, max_examples=100)
+def test_components_are_numpys_for_all_images(images):
+    pixels = images.double().numpy() / (255 if images.dtype == torch.uint8 else 1)
+    pixels = np.moveaxis(pixels, 1, 0).reshape(3, -1)
+    count = pixels.shape[1]
+    if count < 2:
+        with pytest.raises(ValueError, match=f"at least two pixels in all, got {count}"):
+            PCAColor.fit(images)
+        return
+    pca = PCAColor.fit(images)
+    vectors = pca.eigenvectors.double().numpy()
+    values = pca.eigenvalues.double().numpy()
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(3), atol=1e-5)
+    np.testing.assert_allclose(vectors * values @ vectors.T, np.cov(pixels), atol=1e-6)
+    assert (values >= 0).all() and (np.diff(values) <= 0).all()
 
 
 @pytest.mark.parametrize(
@@ -292,6 +413,20 @@ def test_ten_crops_by_hand():
         assert views[flipped].equal(views[original].flip(-1))
 
 
+@given(images=batches(), data=st.data())
+@settings(deadline=None, max_examples=40)
+def test_ten_crops_are_slices_of_the_image_and_of_its_mirror_image(images, data):
+    size = draw_size(data, images)
+    pixels = images.double().numpy()
+    bottom, right = images.shape[2] - size, images.shape[3] - size
+    center = (round(bottom / 2), round(right / 2))  # as torchvision rounds
+    views = []
+    for source in (pixels, pixels[..., ::-1]):
+        for top, left in [(0, 0), (0, right), (bottom, 0), (bottom, right), center]:
+            views.append(source[..., top : top + size, left : left + size])
+    assert np.array_equal(ten_crop(images, size).double().numpy(), np.stack(views, -4))
+
+
 PCA = PCAColor(VECTORS, VALUES)
 AUGMENT = TrainAugment(8, MEAN, STD)
 
@@ -351,6 +486,21 @@ AUGMENT = TrainAugment(8, MEAN, STD)
             lambda: PCAColor.fit(random_images().float()),
             ValueError,
             "must be 0 to 1, got 255: divide them by 255",
+        ),
+        (
+            lambda: PCAColor.fit(random_images(dtype=torch.float32) - 0.5),
+            ValueError,
+            "must be 0 to 1, got -0.5: take them before normalization",
+        ),
+        (
+            lambda: PCAColor.fit(torch.full((1, 3, 4, 4), torch.nan)),
+            ValueError,
+            "must be 0 to 1, got nan: take them before normalization",
+        ),
+        (
+            lambda: PCAColor.fit(torch.zeros(0, 3, 4, 4)),
+            ValueError,
+            "at least two pixels in all, got 0",
         ),
         (
             lambda: TrainAugment(8, torch.zeros(3, 9, 9), STD),
