@@ -1,4 +1,7 @@
-"""The buttons that need a repository are left out while `repository_url` in _config.yml is empty: the theme stumbles over that."""
+"""Leave out the buttons that need a repository while there is none.
+
+The theme stumbles over an empty `repository_url` in _config.yml.
+"""
 
 
 def leave_out(app, config):
