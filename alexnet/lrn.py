@@ -243,22 +243,23 @@ def _window_sum(x: Tensor, before: int, after: int) -> Tensor:
 
 # The operator. `torch.library.custom_op` knows no forward mode and drops its tangents without an
 # error, so the autograd kernels below are registered by hand.
+# Its name is not that of 0.1.0, whose calls torch.compile may have kept on the disk.
 _library = None  # To load this module again, the operators of the first time have to be gone.
 _library = torch.library.Library("alexnet", "FRAGMENT")
 _library.define(
-    "local_response_norm(Tensor x, int size, float alpha, float beta, float k) -> (Tensor, Tensor)",
+    "lrn(Tensor x, int size, float alpha, float beta, float k) -> (Tensor, Tensor)",
     tags=torch.Tag.pt2_compliant_tag,
 )
 _library.define(
-    "local_response_norm_backward(Tensor grad, Tensor x, Tensor scale, "
+    "lrn_backward(Tensor grad, Tensor x, Tensor scale, "
     "int size, float alpha, float beta, float k) -> Tensor",
     tags=torch.Tag.pt2_compliant_tag,
 )
-_local_response_norm = torch.ops.alexnet.local_response_norm.default
-_local_response_norm_backward = torch.ops.alexnet.local_response_norm_backward.default
+_local_response_norm = torch.ops.alexnet.lrn.default
+_local_response_norm_backward = torch.ops.alexnet.lrn_backward.default
 
 
-@torch.library.register_kernel("alexnet::local_response_norm", None, lib=_library)
+@torch.library.register_kernel("alexnet::lrn", None, lib=_library)
 def _compute(x: Tensor, size: int, alpha: float, beta: float, k: float) -> tuple[Tensor, Tensor]:
     """Return y = x·s^-beta and the divisor's base s = k + alpha·(window sum of x²).
 
@@ -278,7 +279,7 @@ def _compute(x: Tensor, size: int, alpha: float, beta: float, k: float) -> tuple
     return y, scale
 
 
-@torch.library.register_kernel("alexnet::local_response_norm_backward", None, lib=_library)
+@torch.library.register_kernel("alexnet::lrn_backward", None, lib=_library)
 def _compute_backward(
     grad: Tensor, x: Tensor, scale: Tensor, size: int, alpha: float, beta: float, k: float
 ) -> Tensor:
@@ -301,24 +302,24 @@ def _compute_backward(
     return grad_x
 
 
-@torch.library.register_fake("alexnet::local_response_norm", lib=_library)
+@torch.library.register_fake("alexnet::lrn", lib=_library)
 def _fake(x, size, alpha, beta, k):
     return torch.empty_like(x), torch.empty_like(x)
 
 
-@torch.library.register_fake("alexnet::local_response_norm_backward", lib=_library)
+@torch.library.register_fake("alexnet::lrn_backward", lib=_library)
 def _fake_backward(grad, x, scale, size, alpha, beta, k):
     return torch.empty_like(x)
 
 
-@torch.library.register_vmap("alexnet::local_response_norm", lib=_library)
+@torch.library.register_vmap("alexnet::lrn", lib=_library)
 def _vmap(info, in_dims, x, *constants):
     x = x.movedim(in_dims[0], 0)  # (B, N, groups, C, *)
     y, scale = _local_response_norm(x.flatten(0, 1), *constants)
     return (y.view_as(x), scale.view_as(x)), (0, 0)
 
 
-@torch.library.register_vmap("alexnet::local_response_norm_backward", lib=_library)
+@torch.library.register_vmap("alexnet::lrn_backward", lib=_library)
 def _vmap_backward(info, in_dims, grad, x, scale, *constants):
     batched = []  # each (B, N, groups, C, *)
     for tensor, dim in zip((grad, x, scale), in_dims):
@@ -352,7 +353,7 @@ class _FirstDerivative(torch.autograd.Function):
         return grad_x, None, None, None, None
 
 
-@torch.library.impl("alexnet::local_response_norm", "Autograd", lib=_library)
+@torch.library.impl("alexnet::lrn", "Autograd", lib=_library)
 def _autograd(x, size, alpha, beta, k):
     if _needs_basic_operations(x):
         return _definition(x, size, alpha, beta, k), _scale(x, size, alpha, k).detach()
@@ -362,7 +363,7 @@ def _autograd(x, size, alpha, beta, k):
         return _local_response_norm(x, size, alpha, beta, k)
 
 
-@torch.library.impl("alexnet::local_response_norm_backward", "Autograd", lib=_library)
+@torch.library.impl("alexnet::lrn_backward", "Autograd", lib=_library)
 def _autograd_backward(grad, x, scale, size, alpha, beta, k):
     # With create_graph=True autograd records the backward pass: it asks for a second derivative.
     recorded = torch.is_grad_enabled() and (grad.requires_grad or x.requires_grad)
