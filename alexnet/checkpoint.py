@@ -116,14 +116,15 @@ def load(path: Path) -> dict:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing")
+    # What the disk raises is raised here. Below, a damaged archive could raise an OSError, too,
+    # since it leads to places before the beginning of the file.
+    data = path.read_bytes()
     try:
-        with zipfile.ZipFile(path) as file:  # torch.load does not verify the checksums
+        with zipfile.ZipFile(io.BytesIO(data)) as file:  # torch.load does not verify the checksums
             damaged = file.testzip()
         if damaged:
             raise zipfile.BadZipFile(damaged)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a dozen types, from EOFError to UnpicklingError
         raise ValueError(
             f"{path} is refused: it is cut off, damaged, or holds more than numbers "

@@ -106,13 +106,25 @@ def test_a_kill_while_a_damaged_one_is_replaced_loses_nothing(tmp_path, monkeypa
     assert (tmp_path / "damaged.pt").read_bytes() == b"damaged"
 
 
+def test_a_place_before_the_beginning_of_the_file_is_damage(tmp_path):
+    """The directory of the archive may name any place; the system refuses to go to such a one."""
+    checkpoint.save(tmp_path, state(1))
+    path = tmp_path / "checkpoint.pt"
+    data = bytearray(path.read_bytes())
+    end = data.rindex(b"PK\6\6")  # of an archive that may be large, which those of torch are
+    data[end + 48 : end + 52] = b"\xff\xff\xff\x7f"  # where the directory begins
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is refused: it is cut off, damaged"):
+        checkpoint.load(path)
+
+
 def test_one_that_cannot_be_read_is_not_called_damaged(tmp_path, monkeypatch):
     checkpoint.save(tmp_path, state(1))
 
     def fail(path):
         raise OSError(errno.EIO, "Input/output error", str(path))
 
-    monkeypatch.setattr(checkpoint.zipfile, "ZipFile", fail)
+    monkeypatch.setattr(checkpoint.Path, "read_bytes", fail)
     with pytest.raises(OSError, match="Input/output error"):
         checkpoint.load_latest(tmp_path)
     assert (tmp_path / "checkpoint.pt").exists()
