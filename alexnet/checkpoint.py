@@ -229,7 +229,7 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
         raise ValueError(
             f"{path} is refused: it is not a complete safetensors file ({error})"
         ) from error
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:  # the latter for a deep one
         raise ValueError(
             f"{path} is refused: it has no metadata that names the variant and the classes"
         ) from error

@@ -30,6 +30,7 @@ EXTENSIONS = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".webp", ".bmp", ".dib",
     ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm",
 )  # fmt: skip
+MAX_SIDE = 4096  # height and width in pixels of a decoded square
 MAX_ASPECT_RATIO = 100  # of an image that is resized; see resize_center_crop
 MAX_PIXELS = 178_956_970  # of an image that is decoded, half a gigabyte in RGB: Pillow's limit
 

@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from alexnet import checkpoint
 from alexnet.augment import ten_crop as make_ten_crops
-from alexnet.loader import canonical_name
+from alexnet.loader import MAX_SIDE, canonical_name
 from alexnet.model import AlexNet
 from alexnet.two_gpu import TwoGPUAlexNet
 
@@ -120,7 +120,7 @@ def load(weights: str | Path) -> Predictor:
     try:
         predictor = _from_weights(*content) if is_weights else _from_checkpoint(content)
         _check(predictor)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # as many types as there are odd values in the place of these
         raise ValueError(
             f"{path} is refused: its weights do not fit the variant, classes, resize, crop, mean "
             "and std that it names"
@@ -130,10 +130,15 @@ def load(weights: str | Path) -> Predictor:
 
 def _check(predictor: Predictor) -> None:
     """Fail now rather than at the first image."""
-    if predictor.crop > predictor.resize:  # center_crop would pad with black
-        raise ValueError(f"crop must be <= resize, got {predictor.crop} and {predictor.resize}")
-    side = predictor.resize
-    predictor.probabilities(torch.zeros(1, 3, side, side, dtype=torch.uint8))
+    crop, resize = predictor.crop, predictor.resize
+    if not 1 <= crop <= resize <= MAX_SIDE:  # center_crop would pad with black
+        raise ValueError(f"crop must be <= resize and <= {MAX_SIDE}, got {crop} and {resize}")
+    # Another size would be broadcast to a view, or a view to it
+    if predictor.mean.shape not in ((3, 1, 1), (3, crop, crop)):
+        raise ValueError(f"mean must be of {crop}×{crop} pixels, got {predictor.mean.shape}")
+    if predictor.std.shape != (3, 1, 1):
+        raise ValueError(f"std must be of three channels, got {predictor.std.shape}")
+    predictor.probabilities(torch.zeros(1, 3, resize, resize, dtype=torch.uint8))
 
 
 def _from_weights(tensors: dict[str, Tensor], metadata: dict) -> Predictor:

@@ -32,7 +32,17 @@ def _read(name: str, folder: Path) -> dict:
         raise missing_from_wheel(folder)
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: python -m alexnet.experiments {name} makes it")
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _not_recorded_runs(path, error) from error
+
+
+def _not_recorded_runs(path: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"{path} is not a file of recorded runs ({error!r}): take the repository's, or move it "
+        f"away and record it anew with python -m alexnet.experiments {path.stem}"
+    )
 
 
 def load_runs(name: str, folder: Path = RUNS, **fields: object) -> list[dict]:
@@ -52,14 +62,18 @@ def load_runs(name: str, folder: Path = RUNS, **fields: object) -> list[dict]:
 
     Raises:
         FileNotFoundError: if the experiment was not recorded, or outside a checkout.
-        ValueError: if no run has these values.
+        ValueError: if no run has these values, or if the file is no record of runs.
     """
     default = asdict(ExperimentConfig())
     wanted = json.loads(json.dumps(fields))  # a tuple is a list, as in the file
-    chosen = []
-    for run in _read(name, folder)["runs"]:
+    try:
+        runs = list(_read(name, folder)["runs"])
         # A file may be older than a field, which then had its default.
-        config = default | run["config"]
+        configs = [default | run["config"] for run in runs]
+    except (KeyError, TypeError) as error:
+        raise _not_recorded_runs(folder / f"{name}.json", error) from error
+    chosen = []
+    for run, config in zip(runs, configs):
         if all(config[field] == value for field, value in wanted.items()):
             chosen.append(run)
     if not chosen:

@@ -93,7 +93,7 @@ class Runner:
                 recorded = {_config_key(run["config"]): run for run in file["runs"]}
                 if file["data"] == self.header["data"]:
                     self._known |= recorded
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, RecursionError) as error:
                 raise ValueError(
                     f"{path} is not a file of recorded runs ({error!r}): "
                     "move it away, or give another folder with --out"
