@@ -38,7 +38,13 @@ from alexnet.distributed import (
     processes_here,
     shard_dropout,
 )
-from alexnet.loader import CachedImageLoader, ImageFolderIndex, join_names, train_val_folders
+from alexnet.loader import (
+    MAX_SIDE,
+    CachedImageLoader,
+    ImageFolderIndex,
+    join_names,
+    train_val_folders,
+)
 from alexnet.model import VARIANTS, AlexNet, check_images
 from alexnet.optim import PaperSGD
 from alexnet.predictor import Predictor, topk_correct
@@ -48,7 +54,6 @@ from alexnet.two_gpu import TwoGPUAlexNet
 STATISTICS_SAMPLE = 5_000  # images from which the mean image and the PCA colors are computed
 CACHE_FRACTION = 0.25  # of the memory of this machine, for training and for validation images each
 MAX_BROKEN_FRACTION = 0.01  # of the training images, and of the validation images
-MAX_SIDE = 4096  # of a decoded square, in pixels
 CHECK_EVERY = 20  # steps between two looks at the loss, which make the CPU wait for the GPU
 # Options that --resume may not change, since the weights so far were trained with them
 RESUME_INVARIANT = (
