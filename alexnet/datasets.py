@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torchvision.datasets import CIFAR10
 from torchvision.transforms.v2 import functional as TF
 
-from alexnet.loader import decode_image, train_val_folders
+from alexnet.loader import decode_image, print_left_out, train_val_folders
 
 _BOOK = Path(__file__).parents[1] / "book"
 # In a checkout the data lie beside the book, elsewhere in the user's cache
@@ -354,6 +354,8 @@ def cifar10(root: str | Path = CIFAR10_ROOT) -> InMemoryDataset:
 
 def _read_class_folders(root: Path) -> InMemoryDataset:
     train, test = train_val_folders(root)
+    print_left_out(train)
+    print_left_out(test)
     return InMemoryDataset(
         "CIFAR-10",
         train.classes,

@@ -202,6 +202,13 @@ def test_cifar10_from_class_folders(class_folders):
     assert labels == found.train_labels.tolist()
 
 
+def test_files_that_are_left_out_are_counted_in_a_line(class_folders, capsys):
+    (class_folders / "test" / "cat" / "notes.txt").write_text("", encoding="utf-8")
+    assert cifar10(class_folders).test_images.shape == (20, 3, 32, 32)
+    line = f"left out: 1 in {class_folders / 'test'} (cat/notes.txt): "
+    assert capsys.readouterr().err.startswith(line)
+
+
 def test_class_folders_that_differ_are_refused(class_folders):
     (class_folders / "test" / "cat").rename(class_folders / "test" / "tiger")
     with pytest.raises(ValueError, match="must have the same classes, but differ in cat, tiger"):
