@@ -1,5 +1,6 @@
 # make book      the pages, from the outputs stored in the notebooks; no PyTorch needed
 # make test      everything that is checked, in an environment that has PyTorch
+# make test-exhaustive   the rest of the tests, as .ci/run does
 # make lint      the style of all code, notebooks included; `make format` mends what can be mended
 # make execute   run the notebooks and store what they show
 # make bench     how fast, beside a named peer in the same run
@@ -12,7 +13,7 @@ NOTEBOOKS := $(wildcard book/*.ipynb)
 PAGES := _config.yml _toc.yml $(NOTEBOOKS) $(wildcard book/*.md book/*.bib book/_ext/*.py book/_static/* book/_templates/*)
 FIRST_PAGE := _build/html/index.html
 
-.PHONY: book test lint format execute bench lab clean
+.PHONY: book test test-exhaustive lint format execute bench lab clean
 
 book: $(FIRST_PAGE)
 	@echo "The book: file://$(CURDIR)/$(FIRST_PAGE)"
@@ -26,7 +27,11 @@ $(FIRST_PAGE): $(VENV)/book.stamp $(PAGES)
 # Two files at a time, each from its first test to its last: a notebook's cells share a kernel, the browser tests one build.
 # With a thread each they do not wait for one another; without `-n 2` the tests are the same, one after the other.
 test: $(VENV)/full.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval -n 2 --dist loadfile -m "not exhaustive"
+
+# What takes long and seldom finds anything new: mutated files, compilers and exporters, rare signals.
+test-exhaustive: $(VENV)/full.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m exhaustive tests
 
 lint: $(VENV)/full.stamp
 	$(BIN)/ruff format --check --quiet .

@@ -443,6 +443,7 @@ def test_no_way_of_differentiation_gives_other_numbers_than_torchs(layer, way):
     check_a_derivative(layer, DERIVATIVES[way])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("way", SLOW_DERIVATIVES)
@@ -519,6 +520,7 @@ def test_pytorchs_own_samples_of_lrn():
     assert count >= 10
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_pytorchs_own_checks_of_an_operator():
     """Schema, fake tensors, autograd, and compilation with shapes that vary."""
@@ -695,6 +697,7 @@ def test_onnx_computes_the_same(layer, dtype, dynamo, tmp_path):
         torch.testing.assert_close(run(maps), norm(maps), rtol=rtol, atol=1e-6)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("layer", EXPORTED)
 def test_an_exported_program_needs_none_of_our_operators(layer):

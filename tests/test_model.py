@@ -469,6 +469,7 @@ def test_torch_jit_traces_the_net_for_any_number_of_images():
     torch.testing.assert_close(traced(images[:1]), net(images[:1]), rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["small", "original-code", "torchvision"])
 def test_torch_export_takes_any_number_of_images(variant):

@@ -23,7 +23,7 @@ from alexnet.loader import decode_image, resize_center_crop
 from alexnet.predictor import load
 from helpers import BAD_OFFSET, PHOTO, encode, make_png, make_tiff, save_random_weights
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 MUTANTS = 2_000
 ODD_BYTES = (0x00, 0x01, 0x0A, 0x20, 0x7F, 0x80, 0xD8, 0xFE, 0xFF)
 ODD_NUMBERS = (0, 1, 2, 3, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)

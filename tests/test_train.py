@@ -163,6 +163,15 @@ def test_killed_at_ten_moments(data_folder, tmp_path, forks):
             killed += 1
 
 
+# Three as in every run of the tests, the rarer ones where all is run
+SIGNAL_NAMES = [
+    number.name
+    if number.name in ("SIGINT", "SIGTERM", "SIGHUP")
+    else pytest.param(number.name, marks=pytest.mark.exhaustive)
+    for number in STOP_SIGNALS
+]
+
+
 @pytest.fixture(scope="module")
 def undisturbed(data_folder, tmp_path_factory):
     """Two epochs from the first step to the last."""
@@ -172,7 +181,7 @@ def undisturbed(data_folder, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [number.name for number in STOP_SIGNALS])
+@pytest.mark.parametrize("name", SIGNAL_NAMES)
 def test_told_to_stop(name, data_folder, undisturbed, tmp_path, forks):
     """In the middle of an epoch: a checkpoint, a sentence, an exit status; --resume goes on at
     the very step."""

@@ -288,6 +288,7 @@ def test_onnx_computes_the_logits_of_both_columns(dynamo, tmp_path):
         torch.testing.assert_close(run(images), columns(images), rtol=1e-4, atol=1e-2)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_compiled_net_gives_the_same_and_is_counted():
     grouped, columns = make_pair()
