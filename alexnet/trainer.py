@@ -42,7 +42,9 @@ from alexnet.loader import (
     MAX_SIDE,
     CachedImageLoader,
     ImageFolderIndex,
+    canonical_name,
     join_names,
+    print_left_out,
     train_val_folders,
 )
 from alexnet.model import VARIANTS, AlexNet, check_images
@@ -297,6 +299,9 @@ def make_trainer(
     group = current_group()
     devices = devices_for(config.device, config.two_gpu)
     folders = train_val_folders(config.data)
+    if group.is_main:
+        for folder in folders:
+            print_left_out(folder)
     data = TrainingData(*folders, config, pin_memory=devices[0].type == "cuda", group=group)
     if state and state["files_hash"] != data.files_hash:
         raise ValueError(
@@ -648,7 +653,7 @@ def _derive_seed(*numbers: int) -> int:
 
 def _hash_paths(paths: Iterable[str], root: Path) -> str:
     """SHA-256 of the paths relative to the data set, so that moving it changes nothing."""
-    relative = [os.path.relpath(path, root) for path in paths]
+    relative = [canonical_name(os.path.relpath(path, root)) for path in paths]
     return hashlib.sha256(os.fsencode("\n".join(relative))).hexdigest()
 
 

@@ -20,6 +20,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from alexnet import AlexNet, LocalResponseNorm
 from alexnet.augment import PCAColor, TrainAugment
+from alexnet.console import printable
 from alexnet.datasets import InMemoryDataset, photos
 from alexnet.experiments.config import ExperimentConfig
 from alexnet.experiments.fit import autocast, fit, preprocess
@@ -107,7 +108,7 @@ def bench_fit() -> None:
 
     floor = median_seconds(bare, 5)
     ours = median_seconds(lambda: fit(config, data, 10), 5)
-    print("an epoch of the four-layer net, 12,800 images of 32×32, test error included")
+    print(printable("an epoch of the four-layer net, 12,800 images of 32×32, test error included"))
     print(f"  bare forward, backward and step      {floor * 1e3:8.1f} ms")
     ratio = ours / floor
     print(
@@ -189,7 +190,7 @@ def bench_loader() -> None:
             "ImageFolder + transforms.v2": median_seconds(lambda: list(peer), 5),
             "CachedImageLoader + TrainAugment": median_seconds(ours, 5),
         }
-    print("loading 512 JPEG files of 500×375 pixels, to float32 batches of 224×224")
+    print(printable("loading 512 JPEG files of 500×375 pixels, to float32 batches of 224×224"))
     print_table(seconds, 512)
 
 
