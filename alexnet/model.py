@@ -91,6 +91,18 @@ VARIANTS = {
         hidden=256,
         init="he",
     ),
+    # The paper's proportions for the 64×64 photographs of Tiny ImageNet: windows of 7/8 of the
+    # side, a first kernel of an eighth of the window, whose last window hangs over the edge by
+    # three pixels, and half the maps. Its positions are 27, 13 and 6, one halving less.
+    "tiny-imagenet": replace(
+        PAPER,
+        input_size=56,
+        widths=(48, 128, 192, 192, 128),
+        kernels=(7, 5, 3, 3, 3),
+        stride=2,
+        hidden=1024,
+        init="he",
+    ),
 }
 
 
