@@ -231,6 +231,34 @@ def train_val_folders(root: str | Path) -> tuple[ImageFolderIndex, ImageFolderIn
     return train, val
 
 
+def read_class_words(root: str | Path) -> dict[str, str]:
+    """Read what the classes of a data set are called, which are folders named by an id.
+
+    Args:
+        root: the folder of the data set. Its file ``classes.tsv``, which :mod:`alexnet.prepare`
+            writes, has an id, a tab and the words for it in each line.
+
+    Returns:
+        The words by id; empty without such a file.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: if a line has no tab.
+    """
+    path = Path(root) / "classes.tsv"
+    if not path.is_file():
+        return {}
+    words = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        name, tab, text = line.partition("\t")
+        if not tab:
+            raise ValueError(
+                f"{path} must have an id, a tab and words in each line, got {line!a} in line {number}"
+            )
+        words[canonical_name(name)] = text
+    return words
+
+
 def decode_image(path: str | Path) -> Tensor:
     """Decode the image in a file to RGB.
 

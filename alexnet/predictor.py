@@ -12,9 +12,13 @@ from alexnet import checkpoint
 from alexnet.augment import ten_crop as make_ten_crops
 from alexnet.loader import MAX_SIDE, canonical_name
 from alexnet.model import AlexNet
+from alexnet.quantize import dequantize_all
 from alexnet.two_gpu import TwoGPUAlexNet
 
-SMALL = Path(__file__).parent / "weights" / "small.safetensors"  # ships with the package
+_WEIGHTS = Path(__file__).parent / "weights"
+SMALL = _WEIGHTS / "small.safetensors"
+TINY_IMAGENET = _WEIGHTS / "tiny-imagenet.safetensors"
+SHIPPED = {"small": SMALL, "tiny-imagenet": TINY_IMAGENET}  # with the package
 
 
 @dataclass
@@ -28,6 +32,7 @@ class Predictor:
         crop: height and width in pixels of what the net sees of it.
         mean: subtracted from pixels of 0 to 1, (3, crop, crop) or (3, 1, 1).
         std: then divided by, (3, 1, 1).
+        words: what each class is called in English, if its name is an id; else empty.
     """
 
     model: nn.Module
@@ -36,22 +41,23 @@ class Predictor:
     crop: int
     mean: Tensor
     std: Tensor
+    words: tuple[str, ...] = ()
 
     def normalize(self, views: Tensor) -> Tensor:
         """Turn views, uint8 (N, 3, crop, crop), into the float32 input of the net."""
         return (views / 255 - self.mean) / self.std
 
     def class_name(self, label: int) -> str:
-        """The name of the class with that index."""
+        """What the class with that index is called."""
         imagenet = torchvision.models.AlexNet_Weights.IMAGENET1K_V1.meta["categories"]
-        return (self.classes or imagenet)[label]
+        return (self.words or self.classes or imagenet)[label]
 
     def to(self, device: torch.device | str) -> "Predictor":
         """The same on another device; only a net in two columns stays where it is."""
         two_gpu = isinstance(self.model, TwoGPUAlexNet)
         model = self.model if two_gpu else self.model.to(device)
         mean, std = self.mean.to(device), self.std.to(device)
-        return Predictor(model, self.classes, self.resize, self.crop, mean, std)
+        return Predictor(model, self.classes, self.resize, self.crop, mean, std, self.words)
 
     @torch.no_grad()
     def probabilities(self, images: Tensor, ten_crop: bool = False) -> Tensor:
@@ -99,9 +105,10 @@ def load(weights: str | Path) -> Predictor:
     """Load a trained net, on the CPU.
 
     Args:
-        weights: ``"small"``, the net of 32×32 pixels that ships with the package and knows the
-            classes of CIFAR-10; ``"torchvision"``, its AlexNet, which it downloads; or the path of
-            a checkpoint or a ``model.safetensors`` of :mod:`alexnet.train`.
+        weights: ``"tiny-imagenet"``, the net that ships with the package and knows two hundred
+            classes of ImageNet in 64×64 pixels; ``"small"``, which knows the ten of CIFAR-10 in
+            32×32; ``"torchvision"``, its AlexNet, which it downloads; or the path of a checkpoint
+            or a ``model.safetensors`` of :mod:`alexnet.train`.
 
     Raises:
         FileNotFoundError: if there is no such file, or the download fails.
@@ -109,11 +116,11 @@ def load(weights: str | Path) -> Predictor:
     """
     if str(weights) == "torchvision":
         return _from_torchvision()
-    path = SMALL if str(weights) == "small" else Path(weights)
+    path = SHIPPED.get(str(weights), Path(weights))
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is not a file: name a checkpoint.pt or a model.safetensors of alexnet.train, "
-            "small, or torchvision"
+            f"{', '.join(SHIPPED)}, or torchvision"
         )
     is_weights = path.suffix.lower() == ".safetensors"
     content = checkpoint.load_weights(path) if is_weights else checkpoint.load(path)
@@ -136,6 +143,8 @@ def _check(predictor: Predictor) -> None:
     # Another size would be broadcast to a view, or a view to it
     if predictor.mean.shape not in ((3, 1, 1), (3, crop, crop)):
         raise ValueError(f"mean must be of {crop}×{crop} pixels, got {predictor.mean.shape}")
+    if len(predictor.words) not in (0, len(predictor.classes)):
+        raise ValueError(f"words must be one a class, got {len(predictor.words)}")
     if predictor.std.shape != (3, 1, 1):
         raise ValueError(f"std must be of three channels, got {predictor.std.shape}")
     predictor.probabilities(torch.zeros(1, 3, resize, resize, dtype=torch.uint8))
@@ -144,9 +153,10 @@ def _check(predictor: Predictor) -> None:
 def _from_weights(tensors: dict[str, Tensor], metadata: dict) -> Predictor:
     mean, std = tensors.pop("mean"), tensors.pop("std")
     classes = _canonical_names(metadata["classes"])
+    words = tuple(metadata.get("words", ()))  # since version 0.3.0
     model = AlexNet(len(classes), metadata["variant"])
-    model.load_state_dict(tensors)
-    return Predictor(model, classes, metadata["resize"], metadata["crop"], mean, std)
+    model.load_state_dict(dequantize_all(tensors))
+    return Predictor(model, classes, metadata["resize"], metadata["crop"], mean, std, words)
 
 
 def _from_checkpoint(state: dict) -> Predictor:
@@ -158,7 +168,8 @@ def _from_checkpoint(state: dict) -> Predictor:
         model = two_gpu.to_alexnet()
     else:
         model.load_state_dict(state["model"])
-    return Predictor(model, classes, config["resize"], config["crop"], state["mean"], state["std"])
+    mean, std, words = state["mean"], state["std"], tuple(state.get("words", ()))
+    return Predictor(model, classes, config["resize"], config["crop"], mean, std, words)
 
 
 def _canonical_names(names: list[str]) -> tuple[str, ...]:

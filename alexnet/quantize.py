@@ -47,6 +47,24 @@ def dequantize(integers: Tensor, scale: Tensor) -> Tensor:
     return integers.float() * _along(integers, scale)
 
 
+def dequantize_all(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Replace integers by the weights that they stand for.
+
+    Args:
+        tensors: by name; beside integers called NAME, their scales are called NAME.scale.
+
+    Returns:
+        The tensors by name, those with scales dequantized, and without the scales.
+    """
+    weights = {}
+    for name, tensor in tensors.items():
+        if name.endswith(".scale"):
+            continue
+        scale = tensors.get(f"{name}.scale")
+        weights[name] = tensor if scale is None else dequantize(tensor, scale)
+    return weights
+
+
 def _along(weight: Tensor, scale: Tensor) -> Tensor:
     """The scales in a shape that multiplies a weight: (out, 1, ...)."""
     return scale.view(-1, *[1] * (weight.ndim - 1))

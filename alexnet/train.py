@@ -21,8 +21,9 @@ from filelock import FileLock, Timeout
 from alexnet import checkpoint
 from alexnet.distributed import ProcessGroup, current_group, init_process_group
 from alexnet.model import VARIANTS
+from alexnet.predictor import load
 from alexnet.resources import usable_cores
-from alexnet.trainer import TrainConfig, TrainingStopped, make_trainer
+from alexnet.trainer import SCHEDULES, TrainConfig, TrainingStopped, make_trainer, variant_of
 
 # What ends a job: Ctrl-C, kill, a terminal that is closed, batch systems before their time limit,
 # torchrun. Windows has only some of them.
@@ -102,6 +103,8 @@ def main(arguments: list[str] | None = None) -> None:
                 state = _load_resume_state(args, group)
                 if state:  # options that are not given are as they were
                     parser.set_defaults(**state["config"])
+                elif args.init_from:
+                    parser.set_defaults(variant=variant_of(load(args.init_from)))
                 config = TrainConfig(**vars(parser.parse_args(arguments)))
                 if state:
                     _check_resume_invariant(config, state["config"])
@@ -190,11 +193,13 @@ def _load_resume_state(args: argparse.Namespace, group: ProcessGroup) -> dict | 
 
 
 def _check_resume_invariant(config: TrainConfig, before: dict) -> None:
+    defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
     for name, now in config.resume_invariant().items():
-        if now != before[name]:
+        then = before.get(name, defaults[name])  # a checkpoint may be older than an option
+        if now != then:
             option = f"--{name.replace('_', '-')}"
             raise ValueError(
-                f"{config.out} was begun with {option} {before[name]}, got {now}: "
+                f"{config.out} was begun with {option} {then}, got {now}: "
                 f"leave {option} out, or begin anew in another folder"
             )
 
@@ -233,11 +238,13 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--resume", action="store_true", help="go on from the last checkpoint in --out"
     )
-    add("variant", str, "which net (%(default)s)", choices=VARIANTS)
+    add("variant", str, "which net (%(default)s, or that of --init-from)", choices=VARIANTS)
+    add("init-from", str, "trained weights, as of evaluate, for all layers but the last")
     parser.add_argument("--two-gpu", action="store_true", help="a column on each of two devices")
     add("epochs", int, "passes over the images (%(default)s)")
     add("batch-size", int, "images a step, over all processes (%(default)s)")
-    add("lr", float, "learning rate to begin with (%(default)s)")
+    add("schedule", str, "how the learning rate falls (%(default)s)", choices=SCHEDULES)
+    add("lr", float, "learning rate to begin with, or at its highest (%(default)s)")
     add("patience", int, "epochs without progress before the learning rate falls (%(default)s)")
     add("dropout", float, "probability of a zero in fc6 and fc7 (the variant's)")
     add("resize", int, "side of the square that is kept of an image (8/7 of the crop)")

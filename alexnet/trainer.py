@@ -1,7 +1,8 @@
 """Training with the paper's recipe (section 5).
 
 Batches of 128, momentum 0.9, a weight decay of 0.0005, and a learning rate that begins at 0.01
-and is divided by 10 when the validation error stalls.
+and is divided by 10 when the validation error stalls. The one-cycle schedule is for trainings
+that are too short for that.
 
 Every random draw is a function of (seed, epoch, step, image or place in the batch). So there is
 no random state to keep: a run that is killed and resumed, or shared among more processes, draws
@@ -25,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 from torchvision.transforms.v2 import functional as TF
 from tqdm import tqdm
 
@@ -45,11 +46,12 @@ from alexnet.loader import (
     canonical_name,
     join_names,
     print_left_out,
+    read_class_words,
     train_val_folders,
 )
 from alexnet.model import VARIANTS, AlexNet, check_images
 from alexnet.optim import PaperSGD
-from alexnet.predictor import Predictor, topk_correct
+from alexnet.predictor import Predictor, load, topk_correct
 from alexnet.resources import usable_cores
 from alexnet.two_gpu import TwoGPUAlexNet
 
@@ -57,9 +59,11 @@ STATISTICS_SAMPLE = 5_000  # images from which the mean image and the PCA colors
 CACHE_FRACTION = 0.25  # of the memory of this machine, for training and for validation images each
 MAX_BROKEN_FRACTION = 0.01  # of the training images, and of the validation images
 CHECK_EVERY = 20  # steps between two looks at the loss, which make the CPU wait for the GPU
+SCHEDULES = ("plateau", "one-cycle")
 # Options that --resume may not change, since the weights so far were trained with them
 RESUME_INVARIANT = (
-    "variant", "two_gpu", "batch_size", "lr", "patience", "dropout", "resize", "crop", "amp", "seed"
+    "variant", "init_from", "two_gpu", "batch_size", "schedule", "lr", "patience", "dropout",
+    "resize", "crop", "amp", "seed",
 )  # fmt: skip
 
 
@@ -74,10 +78,12 @@ class TrainConfig:
     data: Path
     out: Path
     variant: str = "paper"
+    init_from: str | None = None  # trained weights for all layers but the last: see load
     two_gpu: bool = False
     epochs: int = 90
     batch_size: int = 128  # over all processes
-    lr: float = 0.01
+    schedule: str = "plateau"  # "one-cycle" (Smith and Topin, 2018) rises to lr, and falls to 0
+    lr: float = 0.01  # to begin with, or at its highest
     patience: int = 5  # epochs without progress before the learning rate falls; the paper has none
     dropout: float | None = None  # None: the variant's
     resize: int | None = None  # side of the square that images are cut to; None: 8/7 of the crop
@@ -97,6 +103,10 @@ class TrainConfig:
                 raise ValueError(f"--{name.replace('_', '-')} must be > 0, got {value}")
         if self.variant not in VARIANTS:
             raise ValueError(f"--variant must be one of {', '.join(VARIANTS)}, got {self.variant}")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(
+                f"--schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule}"
+            )
         if self.amp not in (None, "bf16"):
             raise ValueError(f"--amp must be bf16 or left out, got {self.amp}")
         if self.patience < 0:
@@ -117,7 +127,10 @@ class TrainConfig:
 
     def resume_invariant(self) -> dict:
         """The options that a resumed run must share."""
-        return {name: getattr(self, name) for name in RESUME_INVARIANT}
+        names = RESUME_INVARIANT
+        if self.schedule == "one-cycle":  # which ends with the last epoch
+            names += ("epochs",)
+        return {name: getattr(self, name) for name in names}
 
 
 class TrainingStopped(Exception):
@@ -159,6 +172,8 @@ class TrainingData:
         group: ProcessGroup,
     ) -> None:
         self.train, self.val, self.group = train, val, group
+        words = read_class_words(config.data)
+        self.words = tuple(words.get(name, name) for name in train.classes) if words else ()
         self.num_images = len(train.paths)
         self.batch_size = config.batch_size
         if self.batch_size % group.world_size:
@@ -309,13 +324,16 @@ def make_trainer(
             f"({data.num_images} training images now, {state['num_images']} then, or other names): "
             "restore them, or start a new run with another --out"
         )
-    net = _build_net(config, len(data.train.classes), devices)
+    pretrained = load(config.init_from) if config.init_from and not state else None
+    net = _build_net(config, len(data.train.classes), devices, pretrained)
     shard_dropout(net, group, config.batch_size)
     if state:
         data.retry_failures(state["failures"])
         statistics = Statistics(state["mean"], state["std"], PCAColor(*state["pca"]))
     else:
         statistics = compute_statistics(data, config, _hide_progress(group))
+    if pretrained:  # its layers expect pixels as they were normalized for it
+        statistics = statistics._replace(mean=pretrained.mean, std=pretrained.std)
     trainer = Trainer(config, data, net, statistics, devices[0], stop_signal)
     if state:
         trainer.load_state_dict(state)
@@ -324,15 +342,73 @@ def make_trainer(
 
 
 def _build_net(
-    config: TrainConfig, num_classes: int, devices: list[torch.device]
+    config: TrainConfig,
+    num_classes: int,
+    devices: list[torch.device],
+    pretrained: Predictor | None = None,
 ) -> AlexNet | TwoGPUAlexNet:
     torch.manual_seed(config.seed)
     overrides = {} if config.dropout is None else {"dropout": config.dropout}
     net = AlexNet(num_classes, config.variant, **overrides)
     example = torch.empty(1, 3, config.crop, config.crop, device="meta")
     check_images(example, config.variant, net.config, net.sizes)
+    if pretrained:
+        _copy_all_but_last(pretrained, net, config)
     net = TwoGPUAlexNet.from_alexnet(net, tuple(devices)) if config.two_gpu else net.to(devices[0])
     return net.to(memory_format=torch.channels_last)
+
+
+def _copy_all_but_last(pretrained: Predictor, net: AlexNet, config: TrainConfig) -> None:
+    """Copy the layers of a trained net but for the last, whose classes are other ones.
+
+    Raises:
+        ValueError: if the trained net is another variant, or takes images of another size.
+    """
+    weights = pretrained.model.state_dict()
+    last = list(net.state_dict())[-2:]  # weight and bias of fc8
+    copied = {name: weights.get(name) for name in net.state_dict() if name not in last}
+    fits = all(
+        tensor is not None and tensor.shape == net.state_dict()[name].shape
+        for name, tensor in copied.items()
+    )
+    if not fits:
+        raise ValueError(
+            f"--variant must be {variant_of(pretrained)} as in --init-from {config.init_from}, "
+            f"got {config.variant}"
+        )
+    if (config.resize, config.crop) != (pretrained.resize, pretrained.crop):
+        raise ValueError(
+            f"--resize and --crop must be {pretrained.resize} and {pretrained.crop} as in "
+            f"--init-from {config.init_from}, got {config.resize} and {config.crop}"
+        )
+    net.load_state_dict(copied, strict=False)
+
+
+def variant_of(predictor: Predictor) -> str:
+    """The variant of a trained net; torchvision's own class has none."""
+    return getattr(predictor.model, "variant", "torchvision")
+
+
+def make_scheduler(
+    optimizer: PaperSGD, config: TrainConfig, steps_per_epoch: int
+) -> ReduceLROnPlateau | OneCycleLR:
+    """The schedule of the learning rate: the paper's, stepped once an epoch, or one cycle.
+
+    Args:
+        optimizer: whose learning rate it sets.
+        config: its ``schedule``, ``lr``, ``patience`` and ``epochs`` are used.
+        steps_per_epoch: one cycle is stepped as often.
+    """
+    if config.schedule == "one-cycle":
+        steps = config.epochs * steps_per_epoch
+        # The momentum stays as it is
+        return OneCycleLR(
+            optimizer, config.lr, total_steps=steps, pct_start=0.2, cycle_momentum=False
+        )
+    # "reduced three times prior to termination" (section 5): to a thousandth
+    return ReduceLROnPlateau(
+        optimizer, factor=0.1, patience=config.patience, min_lr=config.lr / 1000
+    )
 
 
 class Trainer:
@@ -361,16 +437,19 @@ class Trainer:
         mean, std, pca = statistics
         self.augment = TrainAugment(config.crop, mean, std.flatten(), pca).to(device)
         self.predictor = Predictor(
-            net, data.train.classes, config.resize, config.crop, mean.to(device), std.to(device)
+            net,
+            data.train.classes,
+            config.resize,
+            config.crop,
+            mean.to(device),
+            std.to(device),
+            data.words,
         )
         weights = [p for p in net.parameters() if p.ndim > 1]
         biases = [p for p in net.parameters() if p.ndim == 1]  # not decayed, as in the code of 2012
         groups = [{"params": weights}, {"params": biases, "weight_decay": 0.0}]
         self.optimizer = PaperSGD(groups, lr=config.lr)
-        # "reduced three times prior to termination" (section 5): to a thousandth
-        self.scheduler = ReduceLROnPlateau(
-            self.optimizer, factor=0.1, patience=config.patience, min_lr=config.lr / 1000
-        )
+        self.scheduler = make_scheduler(self.optimizer, config, data.steps)
         # What computes; `net` has the same weights, without the wrappers' names
         self.model = data.group.wrap(torch.compile(net) if config.compile else net)
         self.epoch = 0  # epochs completed
@@ -392,7 +471,8 @@ class Trainer:
             images_per_second = self.train_epoch()
             top1, top5 = self.validate()
             self._end_epoch(top1, top5, images_per_second)
-            self.scheduler.step(1 - top1)  # divides the learning rate by 10 when the error stalls
+            if self.config.schedule == "plateau":
+                self.scheduler.step(1 - top1)  # divides the learning rate by 10 at a plateau
             self.save_checkpoint()
             self._report()
             self.check_stop()
@@ -453,6 +533,8 @@ class Trainer:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
+        if self.config.schedule == "one-cycle":
+            self.scheduler.step()
         return loss.detach()
 
     def validate(self) -> tuple[float, float]:
@@ -535,6 +617,7 @@ class Trainer:
         return {
             "config": self.config.resume_invariant(),
             "classes": list(self.data.train.classes),
+            "words": list(self.data.words),
             "num_images": self.data.num_images,
             "files_hash": self.data.files_hash,
             "failures": [dict(loader.failures) for loader in self.data.loaders],
@@ -573,6 +656,7 @@ class Trainer:
         metadata = {
             "variant": config.variant,
             "classes": list(self.data.train.classes),
+            "words": list(self.data.words),
             "resize": config.resize,
             "crop": config.crop,
             "config": config.resume_invariant(),
