@@ -2,7 +2,7 @@
 
 Han, Mao and Dally (2016), *Deep compression*, store AlexNet with few bits a weight. Here each
 output channel has its own scale, and its integers lie symmetrically around zero, as in
-:func:`torch.quantize_per_channel`.
+:func:`torch.fake_quantize_per_channel_affine` with zero points of 0.
 """
 
 import torch
