@@ -60,7 +60,7 @@ def evaluate(
     Raises:
         ValueError: if the net does not know a class of the folder, or no image can be decoded.
     """
-    labels = _map_labels(predictor, folder)
+    labels = map_labels(predictor, folder)
     print_left_out(folder)
     predictor = predictor.to(device)
     loader = CachedImageLoader(folder, predictor.resize, num_workers, memory_fraction=0.0)
@@ -115,7 +115,7 @@ def classify_image(
     return list(zip(names, best.values.tolist()))
 
 
-def _map_labels(predictor: Predictor, folder: ImageFolderIndex) -> Tensor:
+def map_labels(predictor: Predictor, folder: ImageFolderIndex) -> Tensor:
     """The folder's labels as the net numbers its classes: int64 (N,).
 
     Classes are matched by name, in whatever form of Unicode. For torchvision's weights, whose

@@ -1,5 +1,7 @@
 """What the net is trained on, the steps, and what is checked on the way."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,10 @@ import torch
 from alexnet.loader import decode_image, resize_center_crop, scan_image_folder
 from alexnet.model import VARIANTS
 from alexnet.optim import PaperSGD
+from alexnet.predictor import load
+from alexnet.train import main
 from alexnet.trainer import TrainConfig, Trainer, compute_statistics, make_trainer
-from helpers import read_log, run_train
+from helpers import exit_message, read_log, run_train
 
 
 @pytest.fixture
@@ -123,3 +127,99 @@ def test_the_learning_rate_falls_when_the_error_stands_still(data_folder, tmp_pa
     run_train(data_folder, tmp_path / "run", "--epochs", "3", "--patience", "0")
     rates = [entry["lr"] for entry in read_log(tmp_path / "run")]
     assert rates == pytest.approx([0.01, 0.01, 0.001])
+
+
+# One cycle
+
+
+def test_one_cycle_rises_to_the_rate_and_falls_to_nothing(data_folder, tmp_path):
+    out = tmp_path / "cycle"
+    run_train(data_folder, out, "--schedule", "one-cycle", "--lr", "0.02", "--epochs", "5")
+    rates = [entry["lr"] for entry in read_log(out)]  # after each epoch
+    assert rates[0] == pytest.approx(0.02, rel=0.01)  # a fifth of the steps
+    assert rates == sorted(rates, reverse=True) and rates[-1] < 0.02 / 500
+
+
+def test_one_cycle_goes_on_in_the_middle(data_folder, tmp_path, monkeypatch):
+    options = ["--schedule", "one-cycle", "--lr", "0.02", "--epochs", "2"]
+    run_train(data_folder, tmp_path / "whole", *options)
+    step, steps = Trainer.training_step, []
+
+    def stop_after_one_epoch_and_three(self, x, labels):
+        steps.append(step(self, x, labels))
+        if len(steps) == self.data.steps + 3:
+            raise KeyboardInterrupt
+        return steps[-1]
+
+    part = tmp_path / "part"
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "training_step", stop_after_one_epoch_and_three)
+        with pytest.raises(KeyboardInterrupt):
+            run_train(data_folder, part, *options)
+    run_train(data_folder, part, "--resume")  # the other options are as they were
+    assert read_log(part) == read_log(tmp_path / "whole")
+    message, code = exit_message(lambda: run_train(data_folder, part, "--resume", "--epochs", "3"))
+    assert code == 1 and "was begun with --epochs 2, got 3" in message
+
+
+# From trained weights
+
+
+@pytest.fixture(scope="module")
+def trained(data_folder, tmp_path_factory):
+    """Weights of an epoch on the same images."""
+    out = tmp_path_factory.mktemp("trained") / "run"
+    run_train(data_folder, out, "--epochs", "1")
+    return out / "model.safetensors"
+
+
+def test_init_from_copies_all_layers_but_the_last(trained, data_folder, tmp_path):
+    from_scratch = make_trainer(TrainConfig(data_folder, tmp_path / "a", "small", batch_size=16))
+    config = TrainConfig(data_folder, tmp_path / "b", "small", str(trained), batch_size=16)
+    trainer = make_trainer(config)
+    source, weights = load(trained), trainer.net.state_dict()
+    for name, tensor in source.model.state_dict().items():
+        if "fc8" in name:
+            assert torch.equal(weights[name], from_scratch.net.state_dict()[name])
+        else:
+            assert torch.equal(weights[name], tensor)
+    assert torch.equal(trainer.predictor.mean, source.mean)
+    assert torch.equal(trainer.predictor.std, source.std)
+
+
+def test_init_from_takes_the_variant_of_the_weights(trained, data_folder, tmp_path):
+    out = tmp_path / "run"
+    options = ["--init-from", str(trained), "--epochs", "1", "--batch-size", "16"]
+    main(["--data", str(data_folder), "--out", str(out), *options])
+    assert load(out / "model.safetensors").model.variant == "small"
+    main(["--data", str(data_folder), "--out", str(out), "--resume", "--epochs", "2"])
+    assert len(read_log(out)) == 2
+
+
+def test_init_from_another_variant(trained, data_folder, tmp_path):
+    out = tmp_path / "run"
+    options = ["--init-from", str(trained), "--variant", "paper"]
+    message, code = exit_message(
+        lambda: main(["--data", str(data_folder), "--out", str(out), *options])
+    )
+    assert code == 1 and "--variant must be small as in --init-from" in message
+    assert not out.exists()
+
+
+def test_init_from_squares_of_another_size(trained, data_folder, tmp_path):
+    options = ["--init-from", str(trained), "--resize", "40"]
+    message, code = exit_message(lambda: run_train(data_folder, tmp_path / "run", *options))
+    assert code == 1 and "--resize and --crop must be 36 and 32" in message
+
+
+def test_words_of_the_classes(data_folder, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(data_folder, data)
+    names = sorted(path.name for path in (data / "train").iterdir())
+    lines = [f"{name}\tthe words of {name}" for name in names]
+    (data / "classes.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    run_train(data, tmp_path / "run", "--epochs", "1")
+    for file in ("model.safetensors", "checkpoint.pt"):
+        predictor = load(tmp_path / "run" / file)
+        assert predictor.classes == tuple(names)
+        assert predictor.class_name(1) == f"the words of {names[1]}"
