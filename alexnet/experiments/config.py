@@ -24,6 +24,7 @@ Modification = Literal[
     "all four",
 ]
 Schedule = Literal["constant", "linear"]
+Order = Literal["shuffled", "fixed"]
 
 # The initializations that each net was written for
 INITS_OF_NET: dict[Net, tuple[Init, ...]] = {
@@ -69,6 +70,10 @@ class ExperimentConfig:
     crop: int | None = None  # side of the window cut from each image; None: the whole image
     augment: Augment = "none"  # each includes the one before; anything but "none" needs a crop
     images_per_crop: int = 1  # consecutive images that share a random window and its flip
+    # Of the training images: anew in every epoch, or one random order for the whole run, as in the
+    # code of 2012. It takes slices of its files one after the other (data.cu), and the line that
+    # permutes them is commented out (convdata.py).
+    order: Order = "shuffled"
     modification: Modification = "none"  # of the two-column net
     dropout: float = 0.0  # in fc6 and fc7; the four-layer net has neither
     weight_decay: float = 0.0  # of weights, not of biases

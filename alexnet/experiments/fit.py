@@ -20,6 +20,9 @@ from alexnet.lrn import LocalResponseNorm
 # Images to images: an augmentation, or the preprocessing of the test images
 Transform = Callable[[Tensor], Tensor]
 
+# Added to the seed of a run for its fixed order, which so has a seed of its own
+ORDER_SEED = 2012
+
 
 # Before training
 
@@ -155,6 +158,19 @@ def make_scheduler(
     return LambdaLR(optimizer, factor)
 
 
+def make_order(config: ExperimentConfig, num_images: int) -> Tensor | None:
+    """The order of the training images in every epoch, int64 (num_images,), if it is fixed.
+
+    With it the same images are a batch in every epoch, and with ``images_per_crop`` the same
+    images share a window. If the images do not fill the last batch, the same ones are never used.
+    """
+    if config.order == "shuffled":
+        return None
+    # The images are sorted by class, so that they must be permuted once
+    generator = torch.Generator().manual_seed(ORDER_SEED + config.seed)
+    return torch.randperm(num_images, generator=generator)
+
+
 # Training
 
 
@@ -182,10 +198,11 @@ def train_one_epoch(
     labels: Tensor,
     batch_size: int,
     augment: Transform | None = None,
+    order: Tensor | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Train on all images once, step by step: a generator, which trains as it is iterated.
 
-    The order is random and new each time. An incomplete last batch is dropped.
+    An incomplete last batch is dropped.
 
     Args:
         net: in training mode.
@@ -194,12 +211,15 @@ def train_one_epoch(
         labels: int64 (N,).
         batch_size: images per step.
         augment: applied to each batch of images.
+        order: indices of the images, int64 (N,), on the net's device; random and new each time by
+            default.
 
     Yields:
         After each step, the loss of its batch and the fraction of it that was misclassified:
         two scalar tensors, still on the device, so that no step waits for the one before.
     """
-    order = torch.randperm(len(images), device=images.device)
+    if order is None:
+        order = torch.randperm(len(images), device=images.device)
     num_used = len(images) // batch_size * batch_size
     for indices in order[:num_used].split(batch_size):
         batch = images[indices]
@@ -259,6 +279,9 @@ def fit(
     net = build_net(config, num_classes, test_inputs.shape[-1]).to(train_images.device)
     optimizer = make_optimizer(net, config)
     scheduler = make_scheduler(optimizer, config, steps_per_epoch)
+    order = make_order(config, len(train_images))
+    if order is not None:
+        order = order.to(train_images.device)
 
     # Where testing takes longer than an epoch, it does not follow each of them
     test_every = max(1, len(test_images) // len(train_images))
@@ -266,7 +289,7 @@ def fit(
     progress = trange(config.epochs, desc=describe(config), unit="epoch", leave=False, disable=None)
     for epoch in progress:
         steps = train_one_epoch(
-            net, optimizer, train_images, train_labels, config.batch_size, augment
+            net, optimizer, train_images, train_labels, config.batch_size, augment, order
         )
         losses, errors = _run_epoch(steps, scheduler)
         curve["loss"].append([_round(loss) for loss in losses])

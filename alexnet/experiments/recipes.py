@@ -211,14 +211,22 @@ def kernels(runner: Runner) -> None:
     runner.run(config)
 
 
-def paper_and_code(runner: Runner) -> None:
-    """The differences between the paper and the code of 2012: one change each to the paper's net.
+def paper_net(runner: Runner) -> ExperimentConfig:
+    """The paper's net for the comparisons of the paper with the code of 2012.
 
     With pixels from 0 to 255: activations of standardized pixels are so small that normalization
     has no effect.
     """
     base = replace(TWO_COLUMNS, pixels="raw", augment="crop", lr=0.003, epochs=20, batch_size=128)
-    base = find_best_lr(runner, base, epochs=1)
+    return find_best_lr(runner, base, epochs=1)
+
+
+def paper_and_code(runner: Runner) -> None:
+    """The differences between the paper and the code of 2012: one change each to the paper's net.
+
+    The one that :func:`order` measures is missing here.
+    """
+    base = paper_net(runner)
     configs = [
         base,
         replace(base, modification="code's alpha"),
@@ -227,6 +235,20 @@ def paper_and_code(runner: Runner) -> None:
         replace(base, bias_lr_factor=2.0),
         replace(base, images_per_crop=32),
     ]
+    run_over_seeds(runner, configs)
+
+
+def order(runner: Runner) -> None:
+    """A new order in every epoch, or one for all, with a window an image, or one for 32.
+
+    In the code of 2012 the order is fixed, so that the same 32 images share a window in every
+    epoch. The runs with a new order are also in the experiment ``paper_and_code``.
+    """
+    base = paper_net(runner)
+    configs = []
+    for images_per_crop in (1, 32):
+        for kind in ("shuffled", "fixed"):
+            configs.append(replace(base, order=kind, images_per_crop=images_per_crop))
     run_over_seeds(runner, configs)
 
 
@@ -351,5 +373,6 @@ EXPERIMENTS: dict[str, Callable[[Runner], None]] = {
     "kernels": kernels,
     "small": small,
     "paper_and_code": paper_and_code,
+    "order": order,
     "limits": limits,
 }

@@ -37,6 +37,7 @@ def test_the_types_name_what_the_tables_hold(literal, table):
         ({"activation": "gelu"}, "activation must be one of 'relu', .*, got 'gelu'"),
         ({"pixels": "bytes"}, "pixels must be one of 'standardized', 'raw', got 'bytes'"),
         ({"schedule": "cosine"}, "schedule must be one of .*, got 'cosine'"),
+        ({"order": "sorted"}, "order must be one of 'shuffled', 'fixed', got 'sorted'"),
         ({"augment": "colour", "crop": 24}, "augment must be one of .*, got 'colour'"),
         ({"lr": 0}, "lr must be > 0, got 0"),
         ({"lr": float("nan")}, "lr must be > 0, got nan"),

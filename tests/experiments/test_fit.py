@@ -183,6 +183,30 @@ def test_an_epoch_visits_each_image_once_and_drops_an_incomplete_batch():
     assert all(loss.ndim == error.ndim == 0 for loss, error in steps)
 
 
+@pytest.mark.parametrize("order", ["shuffled", "fixed"])
+def test_a_fixed_order_is_the_same_in_every_epoch(order, patches, monkeypatch):
+    batches = []
+
+    def note(*args):
+        def note_batch(batch):
+            batches.append(batch)
+            return center(batch)
+
+        _, center = make_augment(*args)
+        return note_batch, center
+
+    monkeypatch.setattr(fit_module, "make_augment", note)
+    config = ExperimentConfig(crop=24, order=order, epochs=2)
+    for seed in (0, 1):
+        fit_curve(replace(config, seed=seed), patches)
+    first, second, other_seed = (torch.cat(batches[i : i + 4]) for i in (0, 4, 8))
+    assert first.equal(second) == (order == "fixed")
+    assert not first.equal(other_seed)
+    # Each image once, and not in the order of the data set, which is that of the classes
+    assert not first.equal(patches.train_images)
+    assert sorted(first.flatten(1).tolist()) == sorted(patches.train_images.flatten(1).tolist())
+
+
 def test_an_epoch_has_a_step_in_each_quarter(patches):
     """With fewer steps, the mean of a quarter would be NaN, which reads as a diverged run."""
     config = ExperimentConfig(batch_size=33)

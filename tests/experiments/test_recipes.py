@@ -8,12 +8,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alexnet.experiments import recipes
 from alexnet.experiments.config import TWO_COLUMNS, ExperimentConfig
 from alexnet.experiments.nets import REPLACEMENTS
 from alexnet.experiments.recipes import (
     EXPERIMENTS,
     find_best_lr,
     limits,
+    order,
+    paper_and_code,
     run_over_seeds,
     same_class_fraction,
 )
@@ -92,6 +95,20 @@ def test_one_part_at_a_time():
     assert asked == [(part, seed) for seed in (0, 1) for part in parts]
     for config in runner.asked:
         assert replace(config, modification="none", seed=0) == TWO_COLUMNS
+
+
+def test_two_of_four_cells_of_the_order_are_runs_of_paper_and_code(monkeypatch):
+    monkeypatch.setattr(recipes, "find_best_lr", lambda runner, config, epochs: config)
+    runner, known = AskedRunner(), AskedRunner()
+    order(runner)
+    paper_and_code(known)
+    cells = {(config.order, config.images_per_crop, config.seed) for config in runner.asked}
+    assert cells == {
+        (kind, n, s) for kind in ("shuffled", "fixed") for n in (1, 32) for s in (0, 1)
+    }
+    for config in runner.asked:
+        assert (config in known.asked) == (config.order == "shuffled")
+        assert replace(config, order="shuffled") in known.asked
 
 
 class ReadOnlyRunner(Runner):
