@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import stat
 import struct
 import sys
@@ -30,7 +31,7 @@ EXTENSIONS = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".webp", ".bmp", ".dib",
     ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm",
 )  # fmt: skip
-MAX_SIDE = 4096  # height and width in pixels of a decoded square
+MAX_SIDE = 4096  # height and width in pixels of an image after resize_center_crop
 MAX_ASPECT_RATIO = 100  # of an image that is resized; see resize_center_crop
 MAX_PIXELS = 178_956_970  # of an image that is decoded, half a gigabyte in RGB: Pillow's limit
 
@@ -44,8 +45,8 @@ class ImageFolderIndex:
         classes: names of the class folders in their canonical form, sorted.
         paths: of the files, class by class.
         labels: int64 (N,), for each path the index of its class in ``classes``.
-        left_out: what is in the folder besides, relative to ``root``: files without one of the
-            :data:`EXTENSIONS`, files outside of the class folders, and links to folders.
+        left_out: what else is in the folder and is ignored, relative to ``root``: files without
+            one of the :data:`EXTENSIONS`, files outside of class folders, and links to folders.
     """
 
     root: Path
@@ -67,9 +68,9 @@ def canonical_name(name: str) -> str:
 def scan_image_folder(root: str | Path) -> ImageFolderIndex:
     """List the images of a folder as :class:`torchvision.datasets.ImageFolder` does.
 
-    No file is opened. There are some differences: hidden files and folders are left out, links to
-    folders inside a class folder are not followed, names count in their canonical form, and a
-    folder that cannot be read is an error, as is a link to nowhere in the place of one.
+    No file is opened. There are some differences: hidden files and folders are ignored, links to
+    folders inside a class folder are not followed, names are compared in their canonical form, and
+    a folder that cannot be read is an error, as is a dangling link in the place of a folder.
 
     Args:
         root: folder with a folder of images for each class.
@@ -77,13 +78,15 @@ def scan_image_folder(root: str | Path) -> ImageFolderIndex:
     Raises:
         OSError: if there is no such folder, it has no class folder, a class folder has no image,
             or one cannot be read.
-        ValueError: if two folders are of one class.
+        ValueError: if two folders are of one class, or the folder is part of Tiny ImageNet or
+            ImageNet as published, whose labels :mod:`alexnet.prepare` turns into class folders.
     """
     root = Path(root)
     _check_link(root)
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder: name one that holds a folder per class")
     folders, left_out = _list_class_folders(root)
+    _check_published_layout(root, [os.path.basename(path) for path in left_out])
     if not folders:
         raise FileNotFoundError(
             f"{root} holds no class folders: put the images of each class in a folder of its name"
@@ -144,10 +147,31 @@ def _list_class_folders(root: Path) -> tuple[dict[str, Path], list[str]]:
     return folders, files
 
 
-def _list_images(folder: Path) -> tuple[list[str], list[str]]:
-    """The images in a class folder and in the folders in it, and what is left out there."""
+def _check_published_layout(root: Path, files: list[str]) -> None:
+    """Raise a ValueError where the labels are in a file or an archive, not in class folders.
 
-    def fail(error: OSError) -> None:  # os.walk would skip the folder without a word
+    Args:
+        root: the folder.
+        files: names of the files in it, outside of all folders.
+    """
+    if "val_annotations.txt" in files:
+        name, content = "tiny-imagenet", "Tiny ImageNet's val/ as published, with labels in a file"
+    elif any(file.startswith("ILSVRC2012_val_") for file in files):
+        name, content = "imagenet", "ImageNet's val/ as published, without labels"
+    elif any(re.fullmatch(r"n\d{8}\.tar", file) for file in files):
+        name, content = "imagenet", "ImageNet's train/ as published, an archive per class"
+    else:
+        return
+    raise ValueError(
+        f"{root} must hold a folder per class, got {content}: "
+        f"python -m alexnet.prepare {name} makes a data set from the published archive"
+    )
+
+
+def _list_images(folder: Path) -> tuple[list[str], list[str]]:
+    """The images in a class folder and in the folders in it, and what is ignored there."""
+
+    def fail(error: OSError) -> None:  # by default os.walk ignores errors
         raise _unreadable(error) from error
 
     images, left_out = [], []
@@ -179,7 +203,7 @@ def _unreadable(error: OSError) -> OSError:
 
 
 def print_left_out(folder: ImageFolderIndex) -> None:
-    """Print on stderr, in one line, what the index of a folder leaves out, if there is anything."""
+    """Print on stderr, in one line, what was ignored in a folder, if there is anything."""
     if folder.left_out:
         print(
             f"left out: {len(folder.left_out):,} in {folder.root} ({join_names(folder.left_out)}): "
@@ -202,7 +226,7 @@ def train_val_folders(root: str | Path) -> tuple[ImageFolderIndex, ImageFolderIn
 
     Raises:
         OSError: if one is missing, and for the reasons of :func:`scan_image_folder`.
-        ValueError: if their classes differ, and for the reason of :func:`scan_image_folder`.
+        ValueError: if their classes differ, and for the reasons of :func:`scan_image_folder`.
     """
     root = Path(root)
     for path in (root, *(root / name for name in ("train", "val", "test"))):
@@ -232,7 +256,7 @@ def train_val_folders(root: str | Path) -> tuple[ImageFolderIndex, ImageFolderIn
 
 
 def read_class_words(root: str | Path) -> dict[str, str]:
-    """Read what the classes of a data set are called, which are folders named by an id.
+    """Read the words for each class of a data set whose class folders are named by an id.
 
     Args:
         root: the folder of the data set. Its file ``classes.tsv``, which :mod:`alexnet.prepare`
@@ -253,7 +277,8 @@ def read_class_words(root: str | Path) -> dict[str, str]:
         name, tab, text = line.partition("\t")
         if not tab:
             raise ValueError(
-                f"{path} must have an id, a tab and words in each line, got {line!a} in line {number}"
+                f"{path} must have an id, a tab and words in each line, "
+                f"got {line!a} in line {number}"
             )
         words[canonical_name(name)] = text
     return words
@@ -404,13 +429,13 @@ def resize_center_crop(image: Tensor, size: int) -> Tensor:
 
 
 class CachedImageLoader:
-    """Decode the images of a folder to squares, in threads, ahead of use.
+    """Decode, resize and center-crop the images of a folder, in threads, ahead of use.
 
-    If all squares fit into the allowed part of the memory, each file is decoded once only.
+    If all images fit into the allowed fraction of the memory, each file is decoded only once.
 
     Args:
         folder: the image files.
-        size: height and width of a square in pixels.
+        size: height and width in pixels of an image after :func:`resize_center_crop`.
         num_workers: threads that decode.
         memory_fraction: of the memory that this process may use, from 0 to 1, that the cache may
             take; 0 turns it off.
@@ -440,10 +465,10 @@ class CachedImageLoader:
         self._pool = ThreadPoolExecutor(num_workers, thread_name_prefix="decode")
         fits = len(self.paths) * 3 * size**2 <= memory_fraction * usable_memory()
         self._cache = self._allocate_cache() if fits else None
-        self._cached: set[int] = set()  # indices of the squares that are in the cache
+        self._cached: set[int] = set()  # indices of the images that are in the cache
 
     def _allocate_cache(self) -> Tensor | None:
-        """Room for all squares; None where the system refuses it, so that they are decoded anew."""
+        """An empty cache for all images; None if the system refuses to allocate it."""
         shape = (len(self.paths), 3, self.size, self.size)
         try:
             # The system allocates the pages of an empty tensor as they are written
@@ -458,7 +483,7 @@ class CachedImageLoader:
             index_batches: for each batch int64 (n,), indices into ``paths``.
 
         Yields:
-            The indices that could be decoded, int64 (m,), and their squares, uint8
+            The indices that could be decoded, int64 (m,), and their images, uint8
             (m, 3, size, size), 0 to 255. The others are in :attr:`failures`.
         """
         pending: deque[tuple[Tensor, Tensor | None, list[Future]]] = deque()
@@ -475,7 +500,7 @@ class CachedImageLoader:
                     future.cancel()
 
     def _submit(self, indices: Tensor) -> tuple[Tensor, Tensor | None, list[Future]]:
-        """Start to decode what is not in the cache, into the cache or else into a new batch."""
+        """Start to decode what is not in the cache, into the cache or else a new batch."""
         missing = [
             (row, index)
             for row, index in enumerate(indices.tolist())
@@ -494,7 +519,7 @@ class CachedImageLoader:
     def _collect(
         self, indices: Tensor, batch: Tensor | None, futures: list[Future]
     ) -> tuple[Tensor, Tensor]:
-        """Wait for a batch, and leave out what could not be decoded."""
+        """Wait for a batch, and drop the images that could not be decoded."""
         for future in futures:
             future.result()
         decoded = torch.tensor(
@@ -510,7 +535,7 @@ class CachedImageLoader:
     def _decode(self, index: int, out: Tensor) -> None:
         path = self.paths[index]
         try:
-            if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe could be waited for in vain
+            if not stat.S_ISREG(os.stat(path).st_mode):  # reading from a pipe could block forever
                 raise OSError("not a regular file")
             out.copy_(resize_center_crop(decode_image(path), self.size))
         except OSError as error:

@@ -27,6 +27,7 @@ from alexnet.loader import (
     decode_image,
     join_names,
     print_left_out,
+    read_class_words,
     resize_center_crop,
     scan_image_folder,
     train_val_folders,
@@ -246,6 +247,62 @@ def test_a_link_to_a_class_folder_is_followed_and_one_to_itself_is_refused(tmp_p
     (tmp_path / "train" / "loop").symlink_to("loop")
     with pytest.raises(OSError, match=r"loop is a link to loop, which cannot be read \(Too many l"):
         scan_image_folder(tmp_path / "train")
+
+
+# Data sets as they are published
+
+
+def test_tiny_imagenet_as_published_names_the_command_that_prepares_it(tmp_path):
+    make_folder(tmp_path / "train" / "n01443537" / "images", "n01443537_0.JPEG")
+    val = make_folder(tmp_path / "val" / "images", "val_0.JPEG").parent
+    (val / "val_annotations.txt").write_text("val_0.JPEG\tn01443537\t0\t0\t9\t9\n")
+    sentence = (
+        f"{val} must hold a folder per class, got Tiny ImageNet's val/ as published, with labels "
+        "in a file: python -m alexnet.prepare tiny-imagenet makes a data set from the published "
+        "archive"
+    )
+    for scan in (lambda: train_val_folders(tmp_path), lambda: scan_image_folder(val)):
+        with pytest.raises(ValueError) as error:
+            scan()
+        assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "content"),
+    [
+        ("val", "ILSVRC2012_val_00000001.JPEG", "val/ as published, without labels"),
+        ("train", "n01440764.tar", "train/ as published, an archive per class"),
+    ],
+)
+def test_imagenet_as_published_names_the_command_that_prepares_it(part, name, content, tmp_path):
+    for folder in ("train", "val"):
+        if folder == part:
+            make_folder(tmp_path / folder, name)
+        else:
+            make_folder(tmp_path / folder / "n01440764", "a.JPEG")
+    sentence = (
+        f"{tmp_path / part} must hold a folder per class, got ImageNet's {content}: "
+        "python -m alexnet.prepare imagenet makes a data set from the published archive"
+    )
+    for scan in (lambda: train_val_folders(tmp_path), lambda: scan_image_folder(tmp_path / part)):
+        with pytest.raises(ValueError) as error:
+            scan()
+        assert str(error.value) == sentence
+
+
+def test_words_of_classes_are_read_by_their_id(tmp_path):
+    assert read_class_words(tmp_path) == {}
+    path = tmp_path / "classes.tsv"
+    path.write_text(f"n01443537\tgoldfish, Carassius auratus\n{NFD}\t{NFC}\tbar\n", "utf-8")
+    words = {"n01443537": "goldfish, Carassius auratus", NFC: f"{NFC}\tbar"}
+    assert read_class_words(str(tmp_path)) == words
+    path.write_text("n01443537\tgoldfish\nn01629819 salamander\n", "utf-8")
+    with pytest.raises(ValueError) as error:
+        read_class_words(tmp_path)
+    assert str(error.value) == (
+        f"{path} must have an id, a tab and words in each line, "
+        "got 'n01629819 salamander' in line 2"
+    )
 
 
 # Decoding
