@@ -16,11 +16,17 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torchvision.transforms.v2 import functional as TF
 
 from alexnet.checkpoint import load_weights, save_weights
 from alexnet.evaluate import map_labels
 from alexnet.experiments.runner import LICENSE, describe_machine
-from alexnet.loader import CachedImageLoader, scan_image_folder
+from alexnet.loader import (
+    CachedImageLoader,
+    decode_image,
+    resize_center_crop,
+    scan_image_folder,
+)
 from alexnet.predictor import TINY_IMAGENET, Predictor, load, topk_correct
 from alexnet.quantize import quantize
 from alexnet.resources import usable_cores
@@ -135,6 +141,21 @@ def how_often_right(probabilities: Tensor, labels: Tensor) -> list[dict[str, flo
     return curve
 
 
+@torch.no_grad()
+def photo_logits(predictor: Predictor, folder: Path) -> dict[str, list[float]]:
+    """The net's logits for the center crop of each photograph in a folder, by the file's stem.
+
+    With them a reader, or a page, can compare theirs.
+    """
+    logits = {}
+    for path in sorted(folder.glob("*.webp")):
+        square = resize_center_crop(decode_image(path), predictor.resize)
+        view = TF.center_crop(square, [predictor.crop, predictor.crop])
+        row = predictor.model.eval()(predictor.normalize(view[None]))[0]  # (classes,)
+        logits[path.stem] = [round(value, 4) for value in row.tolist()]
+    return logits
+
+
 def compare_bits(
     tensors: dict[str, Tensor], metadata: dict, weights: Path, held_out: Path
 ) -> list[dict]:
@@ -178,6 +199,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--weights", type=Path, required=True, help="model.safetensors of train")
     parser.add_argument("--held-out", type=Path, required=True, help="class folders, for the bits")
     parser.add_argument("--data", type=Path, required=True, help="class folders, for the card")
+    parser.add_argument(
+        "--photographs", type=Path, required=True, help="folder of *.webp, for the card"
+    )
     parser.add_argument("--bits", type=int, default=6, help="of a weight (%(default)s)")
     parser.add_argument("--search", type=Path, help="JSON of the search, for the card")
     parser.add_argument("--out", type=Path, default=TINY_IMAGENET, help="where to (%(default)s)")
@@ -204,6 +228,7 @@ def _make(args: argparse.Namespace) -> None:
     part = args.weights.with_name("stored.safetensors")
     save_weights(part, stored, card)
     card |= make_card(part, args.weights, args.data)
+    card["photographs"] = photo_logits(load(part), args.photographs)
     part.unlink()
     save_weights(args.out, stored, card)
     print(json.dumps(card["accuracy"], indent=1))

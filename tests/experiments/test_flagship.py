@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from alexnet.checkpoint import load_weights
+from alexnet.evaluate import classify_image
 from alexnet.experiments import flagship
 from alexnet.predictor import load
 from alexnet.quantize import dequantize
-from helpers import exit_message, run_train
+from helpers import ROOT, exit_message, run_train
+
+PHOTOGRAPHS = ROOT / "book" / "photographs"
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +27,7 @@ def run(data_folder, tmp_path_factory):
     part = data_folder / "test"
     flagship.main([
         *("--weights", str(weights), "--held-out", str(part), "--data", str(part)),
-        *("--bits", "6", "--out", str(out)),
+        *("--bits", "6", "--out", str(out), "--photographs", str(PHOTOGRAPHS)),
     ])
     return weights, out, load_weights(out)[1]
 
@@ -63,6 +66,15 @@ def test_the_card_is_what_evaluate_finds(run, data_folder):
     assert not list(weights.parent.glob("stored*")) and not list(weights.parent.glob("quant*"))
 
 
+def test_logits_of_the_photographs(run):
+    _, out, card = run
+    assert sorted(card["photographs"]) == sorted(path.stem for path in PHOTOGRAPHS.glob("*.webp"))
+    predictor = load(out)
+    [name, _], *_ = classify_image(predictor, PHOTOGRAPHS / "koala.webp")
+    logits = torch.tensor(card["photographs"]["koala"])
+    assert predictor.class_name(int(logits.argmax())) == name
+
+
 def test_bits_are_compared_on_held_out_images(run):
     rows = run[2]["compared_bits"]
     assert [row["bits"] for row in rows] == ["float32", *flagship.BITS]
@@ -92,6 +104,7 @@ def test_a_letter_of_base64_for_six_bits():
 def test_a_folder_that_is_not_there(run, tmp_path):
     weights = str(run[0])
     options = ["--weights", weights, "--held-out", str(tmp_path / "no"), "--data", "no"]
+    options += ["--photographs", str(PHOTOGRAPHS)]
     message, code = exit_message(
         lambda: flagship.main([*options, "--out", str(tmp_path / "net.safetensors")])
     )
@@ -105,6 +118,6 @@ def test_the_search_stands_on_the_card(run, data_folder, tmp_path):
     out = tmp_path / "net.safetensors"
     flagship.main([
         *("--weights", str(run[0]), "--held-out", part, "--data", part),
-        *("--search", str(search), "--out", str(out)),
+        *("--search", str(search), "--out", str(out), "--photographs", str(PHOTOGRAPHS)),
     ])
     assert load_weights(out)[1]["search"] == [{"lr": 0.02, "top1": 0.1}]
