@@ -2,8 +2,9 @@
 
 ``python -m alexnet.evaluate --weights FILE --data DATA`` takes a folder DATA with a folder of
 images for each class. The weights are a checkpoint of :mod:`alexnet.train` or the
-``model.safetensors`` that it ends with; ``small``, the net that ships with the package and knows
-the classes of CIFAR-10; or ``torchvision``, its AlexNet, which it downloads. The last line of the
+``model.safetensors`` that it ends with; ``tiny-imagenet`` or ``small``, the nets that ship with the
+package, which know two hundred classes of ImageNet and the ten of CIFAR-10; or ``torchvision``, its
+AlexNet, which it downloads. The last line of the
 output is JSON, with accuracies from 0 to 1. ``--image FILE`` instead of ``--data`` prints the five
 most probable classes of an image.
 """
@@ -29,7 +30,7 @@ from alexnet.loader import (
     resize_center_crop,
     scan_image_folder,
 )
-from alexnet.predictor import Predictor, load, topk_correct
+from alexnet.predictor import SHIPPED, Predictor, load, topk_correct
 from alexnet.resources import usable_cores
 
 
@@ -189,8 +190,8 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--weights",
         default="small",
-        help="checkpoint.pt or model.safetensors of alexnet.train, small, or torchvision "
-        "(%(default)s)",
+        help="checkpoint.pt or model.safetensors of alexnet.train, "
+        f"{', '.join(SHIPPED)}, or torchvision (%(default)s)",
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, help="folder with a folder of images for each class")
