@@ -153,7 +153,7 @@ def _check(predictor: Predictor) -> None:
 def _from_weights(tensors: dict[str, Tensor], metadata: dict) -> Predictor:
     mean, std = tensors.pop("mean"), tensors.pop("std")
     classes = _canonical_names(metadata["classes"])
-    words = tuple(metadata.get("words", ()))  # since version 0.3.0
+    words = tuple(metadata.get("words", ()))  # 0.1.0 wrote none
     model = AlexNet(len(classes), metadata["variant"])
     model.load_state_dict(dequantize_all(tensors))
     return Predictor(model, classes, metadata["resize"], metadata["crop"], mean, std, words)
