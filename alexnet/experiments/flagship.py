@@ -203,7 +203,9 @@ def main(arguments: list[str] | None = None) -> None:
         "--photographs", type=Path, required=True, help="folder of *.webp, for the card"
     )
     parser.add_argument("--bits", type=int, default=6, help="of a weight (%(default)s)")
-    parser.add_argument("--search", type=Path, help="JSON of the search, for the card")
+    parser.add_argument(
+        "--notes", type=Path, help="JSON for the card, such as the search and what others publish"
+    )
     parser.add_argument("--out", type=Path, default=TINY_IMAGENET, help="where to (%(default)s)")
     args = parser.parse_args(arguments)
     try:
@@ -219,8 +221,9 @@ def _make(args: argparse.Namespace) -> None:
         "machine": describe_machine("cpu"),
         "licence": LICENSE,
         "command": "python -m alexnet.experiments.flagship",
-        "search": json.loads(args.search.read_text(encoding="utf-8")) if args.search else [],
     }
+    if args.notes:
+        card |= json.loads(args.notes.read_text(encoding="utf-8"))
     names = [name for name in tensors if name.endswith(".weight")]
     card["bits"] = dict.fromkeys(names, args.bits)
     card["compared_bits"] = compare_bits(tensors, metadata, args.weights, args.held_out)

@@ -111,13 +111,13 @@ def test_a_folder_that_is_not_there(run, tmp_path):
     assert code == 1 and "no" in message and not (tmp_path / "net.safetensors").exists()
 
 
-def test_the_search_stands_on_the_card(run, data_folder, tmp_path):
-    search = tmp_path / "search.json"
-    search.write_text(json.dumps([{"lr": 0.02, "top1": 0.1}]), encoding="utf-8")
+def test_notes_stand_on_the_card(run, data_folder, tmp_path):
+    notes = tmp_path / "notes.json"
+    notes.write_text(json.dumps({"search": [{"lr": 0.02, "top1": 0.1}]}), encoding="utf-8")
     part = str(data_folder / "test")
     out = tmp_path / "net.safetensors"
     flagship.main([
         *("--weights", str(run[0]), "--held-out", part, "--data", part),
-        *("--search", str(search), "--out", str(out), "--photographs", str(PHOTOGRAPHS)),
+        *("--notes", str(notes), "--out", str(out), "--photographs", str(PHOTOGRAPHS)),
     ])
     assert load_weights(out)[1]["search"] == [{"lr": 0.02, "top1": 0.1}]
