@@ -227,7 +227,8 @@ def _make_parser() -> argparse.ArgumentParser:
         "--data",
         type=Path,
         required=True,
-        help="folder with train/ and val/, a folder of images for each class in them",
+        help="folder with train/ and val/, a folder of images for each class in them; "
+        "alexnet.prepare makes one from the archives of ImageNet or Tiny ImageNet",
     )
     parser.add_argument(
         "--out",
