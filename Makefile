@@ -1,6 +1,7 @@
 # make book      the pages, from the outputs stored in the notebooks; no PyTorch needed
 # make test      everything that is checked, in an environment that has PyTorch
 # make test-exhaustive   the rest of the tests, as .ci/run does
+# make test-browsers   the net on the page in Firefox and WebKit, and what takes longer in Chromium
 # make lint      the style of all code, notebooks included; `make format` mends what can be mended
 # make execute   run the notebooks and store what they show
 # make bench     how fast, beside a named peer in the same run
@@ -10,10 +11,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 NOTEBOOKS := $(wildcard book/*.ipynb)
-PAGES := _config.yml _toc.yml $(NOTEBOOKS) $(wildcard book/*.md book/*.bib book/_ext/*.py book/_static/* book/_templates/*)
+PAGES := _config.yml _toc.yml $(NOTEBOOKS) $(wildcard book/*.md book/*.bib book/_ext/*.py book/_static/* book/_static/*/*/* book/_templates/* alexnet/bookkit/engine/*)
 FIRST_PAGE := _build/html/index.html
 
-.PHONY: book test test-exhaustive lint format execute bench lab clean
+.PHONY: book test test-exhaustive test-browsers lint format execute bench lab clean
 
 book: $(FIRST_PAGE)
 	@echo "The book: file://$(CURDIR)/$(FIRST_PAGE)"
@@ -27,19 +28,27 @@ $(FIRST_PAGE): $(VENV)/book.stamp $(PAGES)
 # Two files at a time, each from its first test to its last: a notebook's cells share a kernel, the browser tests one build.
 # With a thread each they do not wait for one another; without `-n 2` the tests are the same, one after the other.
 test: $(VENV)/full.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval -n 2 --dist loadfile -m "not exhaustive"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval -n 2 --dist loadfile -m "not exhaustive and not browsers"
 
 # What takes long and seldom finds anything new: mutated files, compilers and exporters, rare signals.
 test-exhaustive: $(VENV)/full.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m exhaustive tests
 
+# The net on the page in the browsers that are installed, one after the other.
+test-browsers: $(VENV)/full.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browsers tests/bookkit
+
+# JavaScript is checked where npm has installed what package.json names.
 lint: $(VENV)/full.stamp
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
+	@if [ -d node_modules ]; then node_modules/.bin/biome ci && node_modules/.bin/tsc; \
+		else echo "JavaScript is not checked: npm install --no-package-lock"; fi
 
 format: $(VENV)/full.stamp
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format --quiet .
+	@if [ -d node_modules ]; then node_modules/.bin/biome check --write; fi
 
 execute: $(VENV)/full.stamp
 	$(BIN)/python book/execute.py $(NOTEBOOKS)

@@ -28,12 +28,9 @@ from playwright.sync_api import expect, sync_playwright
 from pybtex.database import parse_string
 
 from alexnet.bookkit.explore import explore
-from helpers import CHAPTERS, NOTEBOOKS, ROOT, frame
+from helpers import CHAPTERS, CHROMIUM, NOTEBOOKS, ROOT, frame
 
 pytestmark = pytest.mark.slow
-
-BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
-CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 
 PAGES = [*CHAPTERS, "search"]
 DESK = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}
@@ -139,6 +136,8 @@ def test_buttons_come_with_the_repository(pages, tmp_path):
     (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/page\n", encoding="utf-8")
     for name in ("_ext", "_static", "_templates"):
         shutil.copytree(ROOT / "book" / name, tmp_path / "book" / name)
+    engine = Path("alexnet/bookkit/engine")
+    shutil.copytree(ROOT / engine, tmp_path / engine)
     shutil.copy(ROOT / "book" / "references.bib", tmp_path / "book")
     notebook = v4.new_notebook(cells=[v4.new_markdown_cell("# A page")])
     nbformat.write(notebook, tmp_path / "book" / "page.ipynb")
