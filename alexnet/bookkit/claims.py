@@ -58,8 +58,9 @@ def record() -> dict:
     """Read the whole record.
 
     Returns:
-        "claims" by name; rows of the "logs" of 2012 and "repeats" of their run 145; the "tables" of
-        the paper; "reproductions" by others.
+        "claims" by name; the repository of the "source" of 2012, rows of its "logs", and "repeats",
+        the training runs of the net of run 145; the "tables" of the paper, and the nets that its
+        "footnote_nets" may be; "reproductions" by others.
 
     Raises:
         FileNotFoundError: outside a checkout of the repository.

@@ -4,9 +4,10 @@ A drawing is 360 units wide, the width of a phone, unless it shows a photograph 
 Blue is the first column or what is smaller, orange the second column or what is larger.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from math import log2, log10
+from textwrap import wrap
 
 import numpy as np
 from PIL import Image
@@ -424,6 +425,79 @@ def draw_against(values: Mapping[str, float], chosen: str, reference: str, label
     body.append(element("text", escape(label), x=left, y=bottom + 26))
     described = f"{chosen} {values[chosen]:.2f}, {reference} {values[reference]:.2f}"
     return svg(WIDTH, bottom + 32, f"{label}: {described}", "".join(body))
+
+
+def draw_lineage(rows: Sequence[tuple[str, str, str, bool]]) -> str:
+    """Draw training runs that were developed from each other, one below the other.
+
+    Args:
+        rows: name, error, and what changed for each run; and whether it is a branch of the line's
+            last run. The line itself comes first.
+    """
+    left = 14  # of the line that connects the runs
+    body = []
+    y = 14
+    joint = 0  # height of the line's last run
+    for name, error, changed, is_branch in rows:
+        x = left + 22 if is_branch else left
+        if is_branch:
+            path = f"M{left} {joint}V{y}H{x}"
+            body.insert(0, element("path", d=path, fill="none", stroke=BOTH, stroke_width=1.5))
+        else:
+            if joint:
+                body.insert(0, line(x, joint, x, y, FIRST, 3))
+            joint = y
+        dot = element("circle", cx=x, cy=y, r=4.5, fill=SECOND if is_branch else FIRST)
+        body.append(dot)
+        body.append(element("text", escape(name), x=x + 12, y=y + 4, font_weight="bold"))
+        body.append(element("text", escape(error), x=WIDTH - 4, y=y + 4, text_anchor="end"))
+        for text in wrap(changed, 50 if is_branch else 54):
+            y += 14
+            body.append(element("text", escape(text), x=x + 12, y=y + 4, font_size=10))
+        y += 19
+    described = "; ".join(f"{name}: {changed} {error}".strip() for name, error, changed, _ in rows)
+    return svg(
+        WIDTH, y - 4, f"Runs that were developed from each other. {described}", "".join(body)
+    )
+
+
+def draw_lineage_map(
+    parents: Mapping[str, Sequence[str]], filled: Collection[str], labelled: Collection[str]
+) -> tuple[str, list[tuple[int, int]]]:
+    """Draw all runs as dots: a generation lower each, in their order from left to right.
+
+    Args:
+        parents: of each run, the first of them first, in order; a parent stands before its child.
+        filled: the runs that are drawn as discs; the others are rings.
+        labelled: the runs that have their names beside them.
+
+    Returns:
+        The markup of what the drawing consists of, without an ``<svg>`` around it; and the place of
+        each run.
+    """
+    generations: dict[str, int] = {}
+    places: dict[str, tuple[int, int]] = {}
+    lines = discs = rings = names = ""
+    for i, (name, above) in enumerate(parents.items()):
+        generation = 1 + generations[above[0]] if above else 0
+        generations[name] = generation
+        x = round(8 + (WIDTH - 16) * i / (len(parents) - 1))
+        y = 16 + 9 * generation
+        places[name] = (x, y)
+        for parent in above:
+            parent_x, parent_y = places[parent]
+            lines += f"M{parent_x} {parent_y}L{x} {y}"
+        if name in filled:
+            discs += f"M{x} {y}h0"
+        else:
+            rings += f"M{x - 1.5} {y}a1.5 1.5 0 1 0 3 0a1.5 1.5 0 1 0-3 0"
+        if name in labelled:
+            names += element("text", escape(name), x=x + 3, y=y - 6, font_size=11)
+    ink = {"fill": "none", "stroke": "currentColor"}
+    body = element("path", d=lines, **ink, stroke_opacity=0.25)
+    body += element("path", d=rings, **ink, stroke_opacity=0.7)
+    body += element("path", d=discs, **ink, stroke_width=5, stroke_linecap="round")
+    return body + element("g", names, fill="currentColor"), list(places.values())
 
 
 def draw_before_and_after(

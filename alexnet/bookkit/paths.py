@@ -4,6 +4,7 @@ from pathlib import Path
 
 BOOK = Path(__file__).parents[2] / "book"
 RECORD = BOOK / "record.json"
+LINEAGE = BOOK / "lineage.json"
 
 
 def missing_from_wheel(path: Path) -> FileNotFoundError:
