@@ -36,7 +36,9 @@ TINY_IMAGENET_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 LOCK = ".lock"  # in the folder that is being filled
 
 
-def prepare_tiny_imagenet(out: Path, archive: Path | None = None, verify: bool = True) -> None:
+def prepare_tiny_imagenet(
+    out: Path, archive: Path | None = None, verify: bool = True, hold_out: int = 0
+) -> None:
     """Make a data set of Tiny ImageNet: 200 classes of ImageNet in 64×64 pixels.
 
     Its test images have no labels. They are ignored, and a line on stderr says so.
@@ -45,6 +47,9 @@ def prepare_tiny_imagenet(out: Path, archive: Path | None = None, verify: bool =
         out: folder to make; nothing happens if it is a complete data set.
         archive: ``tiny-imagenet-200.zip``; without it, it is downloaded.
         verify: whether its MD5 checksum must be that of the published archive.
+        hold_out: if not 0, ``val/`` gets so many training images of each class, the last by name,
+            in the place of the validation images. Hyperparameters are to be chosen by them, so that
+            the validation images judge what has not seen them.
 
     Raises:
         OSError: if the archive cannot be downloaded or read, or the folder cannot be written.
@@ -64,7 +69,7 @@ def prepare_tiny_imagenet(out: Path, archive: Path | None = None, verify: bool =
         downloaded = staging / TINY_IMAGENET_URL.rsplit("/", 1)[1]
         if archive is None:
             _download(downloaded, verify)
-        _extract_tiny_imagenet(archive or downloaded, staging)
+        _extract_tiny_imagenet(archive or downloaded, staging, hold_out)
         downloaded.unlink(missing_ok=True)
     _print_summary(out)
 
@@ -274,7 +279,7 @@ def _check_equal(archive: Path, what: str, found: set[str], expected: set[str]) 
 # Tiny ImageNet
 
 
-def _extract_tiny_imagenet(archive: Path, folder: Path) -> None:
+def _extract_tiny_imagenet(archive: Path, folder: Path, hold_out: int) -> None:
     """Fill ``train/`` and ``val/``, and write ``classes.tsv``. Earlier ones are replaced."""
     with _reading(archive), zipfile.ZipFile(archive) as file:
         names = file.namelist()
@@ -285,6 +290,8 @@ def _extract_tiny_imagenet(archive: Path, folder: Path) -> None:
     with _reading(archive), zipfile.ZipFile(archive) as file:
         words, val_labels = _read_tiny_imagenet_labels(file)
     targets = _tiny_imagenet_targets(archive, names, set(words), val_labels)
+    if hold_out:
+        targets = _hold_out(targets, hold_out)
     for part in ("train", "val"):
         shutil.rmtree(folder / part, ignore_errors=True)
         for wordnet_id in words:
@@ -340,6 +347,31 @@ def _tiny_imagenet_targets(
     _check_equal(archive, "images in val/", val_images, set(val_labels))
     _check_equal(archive, "classes in val/", set(val_labels.values()), classes)
     return targets
+
+
+def _hold_out(targets: dict[str, str], num_images: int) -> dict[str, str]:
+    """The training images alone, of which the last of each class go to ``val/``.
+
+    Raises:
+        ValueError: if a class has no more of them.
+    """
+    by_class: dict[str, list[str]] = {}
+    for name in sorted(targets):
+        part, wordnet_id, _ = targets[name].split("/")
+        if part == "train":
+            by_class.setdefault(wordnet_id, []).append(name)
+    fewest = min(len(names) for names in by_class.values())
+    if not 0 < num_images < fewest:
+        raise ValueError(
+            f"--hold-out must be > 0 and < {fewest}, the training images of a class, "
+            f"got {num_images}"
+        )
+    kept = {}
+    for names in by_class.values():
+        kept |= {name: targets[name] for name in names[:-num_images]}
+        for name in names[-num_images:]:
+            kept[name] = targets[name].replace("train/", "val/", 1)
+    return kept
 
 
 # ILSVRC-2012
@@ -450,7 +482,7 @@ def main(arguments: list[str] | None = None) -> None:
         if args.name == "imagenet":
             prepare_imagenet(args.out, args.archives, args.verify)
         else:
-            prepare_tiny_imagenet(args.out, args.archive, args.verify)
+            prepare_tiny_imagenet(args.out, args.archive, args.verify, args.hold_out)
     except (ModuleNotFoundError, OSError, ValueError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
@@ -465,6 +497,13 @@ def _make_parser() -> argparse.ArgumentParser:
     tiny = commands.add_parser("tiny-imagenet", help="200 classes in 64×64 pixels, 0.5 GB")
     tiny.add_argument(
         "--archive", type=Path, help="tiny-imagenet-200.zip (without it, it is downloaded)"
+    )
+    tiny.add_argument(
+        "--hold-out",
+        type=int,
+        default=0,
+        metavar="N",
+        help="N training images of each class in the place of the validation images",
     )
     imagenet = commands.add_parser("imagenet", help="ILSVRC-2012, 1000 classes, 150 GB")
     imagenet.add_argument(

@@ -180,6 +180,31 @@ def test_tiny_imagenet_is_a_data_set(tiny_archive, tmp_path, capsys):
     assert read_class_words(out) == WORDS
 
 
+def test_held_out_images_take_the_place_of_the_validation_images(tmp_path):
+    archive, out = tmp_path / "tiny.zip", tmp_path / "data"
+    write_zip(archive, tiny_members(num_train=5))
+    run_tiny(out, archive, "--no-verify", "--hold-out", "2")
+    train, val = train_val_folders(out)
+    assert train.classes == val.classes == tuple(WORDS)
+    for name in WORDS:
+        assert {path.name for path in (out / "val" / name).iterdir()} == {
+            f"{name}_{i}.JPEG" for i in (3, 4)
+        }
+        assert {path.name for path in (out / "train" / name).iterdir()} == {
+            f"{name}_{i}.JPEG" for i in range(3)
+        }
+
+
+@pytest.mark.parametrize("number", ["-1", "2", "3"])
+def test_some_images_must_be_left_to_train_on(number, tiny_archive, tmp_path):
+    out = tmp_path / "data"
+    message = refusal(lambda: run_tiny(out, tiny_archive, "--no-verify", "--hold-out", number))
+    assert (
+        f"--hold-out must be > 0 and < 2, the training images of a class, got {number}" in message
+    )
+    assert not out.exists()
+
+
 def test_imagenet_is_a_data_set(imagenet_archives, tmp_path, capsys):
     out = tmp_path / "data"
     run_imagenet(out, imagenet_archives, "--no-verify")
