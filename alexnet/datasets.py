@@ -1,4 +1,4 @@
-"""Data sets in memory: photographs that come with scikit-image, patches of them, and CIFAR-10."""
+"""Data sets in memory: patches of scikit-image's photographs, CIFAR-10, and Tiny ImageNet."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,13 +8,15 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.datasets import CIFAR10
 from torchvision.transforms.v2 import functional as TF
+from tqdm import tqdm
 
-from alexnet.loader import decode_image, print_left_out, train_val_folders
+from alexnet.loader import ImageFolderIndex, decode_image, print_left_out, train_val_folders
 
 _BOOK = Path(__file__).parents[1] / "book"
 # In a checkout the data lie beside the book, elsewhere in the user's cache
 _DATA = _BOOK / "data" if _BOOK.is_dir() else Path.home() / ".cache" / "alexnet"
 CIFAR10_ROOT = _DATA / "cifar10"
+TINY_IMAGENET_ROOT = _DATA / "tiny-imagenet"
 
 # Of photo_exemplars, in pixels of the photograph
 PLACES = 24  # in each photograph
@@ -54,9 +56,7 @@ class InMemoryDataset:
                 classes.
         """
         num_classes = len(self.classes)
-        by_class = [
-            torch.nonzero(self.train_labels == label).flatten() for label in range(num_classes)
-        ]
+        by_class = self._train_indices_by_class()
         smallest = min(len(indices) for indices in by_class)
         per_class, remainder = divmod(n, num_classes)
         if remainder or not 1 <= per_class <= smallest:
@@ -68,6 +68,51 @@ class InMemoryDataset:
         return replace(
             self, train_images=self.train_images[kept], train_labels=self.train_labels[kept]
         )
+
+    def take_classes(self, n: int) -> "InMemoryDataset":
+        """Keep ``n`` classes that are evenly spread over the list of all, with their images.
+
+        Raises:
+            ValueError: if ``n`` is not 1 to the number of classes.
+        """
+        num_classes = len(self.classes)
+        if not 1 <= n <= num_classes:
+            raise ValueError(f"n must be 1 to {num_classes}, the number of classes, got {n}")
+        kept = [i * num_classes // n for i in range(n)]
+        new_labels = torch.full((num_classes,), -1)
+        new_labels[kept] = torch.arange(n)
+        train_labels, test_labels = new_labels[self.train_labels], new_labels[self.test_labels]
+        return InMemoryDataset(
+            self.name,
+            tuple(self.classes[label] for label in kept),
+            self.train_images[train_labels >= 0],
+            train_labels[train_labels >= 0],
+            self.test_images[test_labels >= 0],
+            test_labels[test_labels >= 0],
+        )
+
+    def hold_out(self) -> "InMemoryDataset":
+        """Test on the last tenth of the training images of each class, and train on the others.
+
+        The test images are not in the result.
+        """
+        by_class = self._train_indices_by_class()
+        held_out = torch.cat([indices[len(indices) - len(indices) // 10 :] for indices in by_class])
+        is_held_out = torch.zeros(len(self.train_labels), dtype=torch.bool)
+        is_held_out[held_out] = True
+        return replace(
+            self,
+            train_images=self.train_images[~is_held_out],
+            train_labels=self.train_labels[~is_held_out],
+            test_images=self.train_images[is_held_out],
+            test_labels=self.train_labels[is_held_out],
+        )
+
+    def _train_indices_by_class(self) -> list[Tensor]:
+        return [
+            torch.nonzero(self.train_labels == label).flatten()
+            for label in range(len(self.classes))
+        ]
 
     def save(self, root: str | Path, extension: str = "png") -> None:
         """Write the images as files, in the folders that :mod:`alexnet.train` takes.
@@ -333,7 +378,7 @@ def cifar10(root: str | Path = CIFAR10_ROOT) -> InMemoryDataset:
     """
     root = Path(root)
     if (root / "train").is_dir() or (root / "train").is_symlink():  # it may lead nowhere
-        return _read_class_folders(root)
+        return _read_class_folders(root, "CIFAR-10", 32)
     try:
         train = CIFAR10(root, train=True, download=True)
         test = CIFAR10(root, train=False, download=True)
@@ -352,29 +397,61 @@ def cifar10(root: str | Path = CIFAR10_ROOT) -> InMemoryDataset:
     return InMemoryDataset("CIFAR-10", tuple(train.classes), *tensors)
 
 
-def _read_class_folders(root: Path) -> InMemoryDataset:
+def tiny_imagenet(root: str | Path = TINY_IMAGENET_ROOT) -> InMemoryDataset:
+    """Tiny ImageNet: 200 classes of ImageNet, 500 training and 50 validation images in each.
+
+    Args:
+        root: a folder with class folders in ``train/`` and ``val/``, as :mod:`alexnet.prepare`
+            leaves them.
+
+    Returns:
+        Images of 64×64 pixels, sorted by class and by name, and the validation images as the test
+        images; 1.4 GB. The classes are WordNet ids.
+
+    Raises:
+        OSError: if the folder is not there, or is a link to nowhere.
+        ValueError: if the class folders differ, or a file in them is not an image of 64×64 pixels.
+    """
+    root = Path(root)
+    if not root.exists() and not root.is_symlink():
+        raise FileNotFoundError(
+            f"Tiny ImageNet is not in {root}: "
+            f"python -m alexnet.prepare tiny-imagenet --out {root} downloads it"
+        )
+    return _read_class_folders(root, "Tiny ImageNet", 64)
+
+
+def _read_class_folders(root: Path, name: str, size: int) -> InMemoryDataset:
+    """The data set of a name, whose images all have ``size`` pixels a side."""
     train, test = train_val_folders(root)
     print_left_out(train)
     print_left_out(test)
+    train_images, test_images = (_read_images(part, name, size) for part in (train, test))
     return InMemoryDataset(
-        "CIFAR-10",
-        train.classes,
-        torch.stack([_read_32x32(path) for path in train.paths]),  # (N, 3, 32, 32)
-        train.labels,
-        torch.stack([_read_32x32(path) for path in test.paths]),
-        test.labels,
+        name, train.classes, train_images, train.labels, test_images, test.labels
     )
 
 
-def _read_32x32(path: str) -> Tensor:
+def _read_images(index: ImageFolderIndex, name: str, size: int) -> Tensor:
+    # Filled one by one: a list of the images would take the memory twice
+    images = torch.empty(len(index.paths), 3, size, size, dtype=torch.uint8)
+    progress = tqdm(
+        index.paths, f"reading {name}", unit="image", leave=False, disable=None, delay=2
+    )
+    for i, path in enumerate(progress):
+        images[i] = _read_square(path, name, size)
+    return images
+
+
+def _read_square(path: str, name: str, size: int) -> Tensor:
     try:
         image = decode_image(path)
     except OSError as error:
         raise ValueError(f"{path} cannot be decoded ({error}): replace or remove it") from error
     height, width = image.shape[1:]
-    if (height, width) != (32, 32):
+    if (height, width) != (size, size):
         raise ValueError(
-            f"{path} must have 32×32 pixels, as CIFAR-10's images, got {width}×{height}: "
+            f"{path} must have {size}×{size} pixels, as {name}'s images, got {width}×{height}: "
             "name another folder"
         )
     return image

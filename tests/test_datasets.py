@@ -16,7 +16,15 @@ from torch.nn import functional as F
 from torchvision.datasets import CIFAR10
 from torchvision.transforms.v2 import functional as TF
 
-from alexnet.datasets import cifar10, photo_exemplars, photo_patches, photos
+from alexnet.datasets import (
+    InMemoryDataset,
+    cifar10,
+    photo_exemplars,
+    photo_patches,
+    photos,
+    tiny_imagenet,
+)
+from alexnet.loader import decode_image
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
@@ -304,3 +312,80 @@ def test_without_data_and_network_the_error_names_a_way_out(tmp_path, monkeypatc
     sentence = "connect this machine, or name a folder that has it as train/CLASS"
     with pytest.raises(FileNotFoundError, match=sentence):
         cifar10(tmp_path / "data")
+
+
+# Tiny ImageNet, of which a stand-in is saved as files
+
+
+@pytest.fixture
+def tiny_folders(tmp_path):
+    photo_patches(64, size=64).save(tmp_path, "jpg")
+    return tmp_path
+
+
+def test_tiny_imagenet_from_class_folders(tiny_folders):
+    found = tiny_imagenet(tiny_folders)
+    assert found.name == "Tiny ImageNet" and len(found.classes) == 8
+    assert found.train_images.shape == (64, 3, 64, 64) and found.train_images.dtype == torch.uint8
+    assert found.test_images.shape == (16, 3, 64, 64)
+    assert found.train_labels.tolist() == sorted(found.train_labels.tolist())
+    expected = decode_image(tiny_folders / "train" / "cat" / "00011.jpg")
+    assert found.train_images[8 + 3].equal(expected)
+
+
+def test_without_tiny_imagenet_the_error_names_the_command(tmp_path):
+    sentence = (
+        r"^Tiny ImageNet is not in \S+/data: python -m alexnet.prepare tiny-imagenet --out \S+"
+    )
+    with pytest.raises(FileNotFoundError, match=sentence):
+        tiny_imagenet(tmp_path / "data")
+    (tmp_path / "data").symlink_to(tmp_path / "not mounted")
+    with pytest.raises(OSError, match=r"is a link to .*not mounted, which cannot be read"):
+        tiny_imagenet(tmp_path / "data")
+
+
+def test_images_of_another_size_are_not_tiny_imagenet(tmp_path):
+    photo_patches(64).save(tmp_path)
+    sentence = r"00000\.png must have 64×64 pixels, as Tiny ImageNet's images, got 32×32"
+    with pytest.raises(ValueError, match=sentence):
+        tiny_imagenet(tmp_path)
+
+
+# Parts of a data set
+
+
+def numbered(counts):
+    """A data set whose images are numbered, with so many in each class."""
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    images = torch.arange(len(labels), dtype=torch.uint8).view(-1, 1, 1, 1)
+    classes = tuple("abcdefghij"[: len(counts)])
+    return InMemoryDataset("numbered", classes, images, labels, images + 100, labels)
+
+
+def test_the_last_tenth_of_each_class_is_held_out():
+    whole = numbered([20, 30, 9])
+    part = whole.hold_out()
+    assert part.test_images.flatten().tolist() == [18, 19, 47, 48, 49]
+    assert part.test_labels.tolist() == [0, 0, 1, 1, 1]
+    assert len(part.train_images) == 54
+    both = torch.cat([part.train_images, part.test_images]).flatten()
+    assert sorted(both.tolist()) == whole.train_images.flatten().tolist()
+    assert part.train_labels.bincount().tolist() == [18, 27, 9]
+
+
+@pytest.mark.parametrize(("n", "kept"), [(1, "a"), (2, "af"), (3, "adg"), (10, "abcdefghij")])
+def test_classes_that_are_spread_over_the_list(n, kept):
+    whole = numbered([2] * 10)
+    part = whole.take_classes(n)
+    assert part.classes == tuple(kept)
+    expected = [2 * "abcdefghij".index(name) + i for name in kept for i in range(2)]
+    assert part.train_images.flatten().tolist() == expected
+    assert (part.test_images - 100).flatten().tolist() == expected
+    assert part.train_labels.tolist() == part.test_labels.tolist()
+    assert part.train_labels.tolist() == [label for label in range(n) for _ in range(2)]
+
+
+@pytest.mark.parametrize("n", [0, 11])
+def test_as_many_classes_as_there_are(n):
+    with pytest.raises(ValueError, match=f"^n must be 1 to 10, the number of classes, got {n}$"):
+        numbered([2] * 10).take_classes(n)

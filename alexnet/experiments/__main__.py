@@ -9,10 +9,18 @@ from pathlib import Path
 import torch
 
 from alexnet.console import printable
-from alexnet.datasets import CIFAR10_ROOT, InMemoryDataset, cifar10, photo_exemplars, photo_patches
+from alexnet.datasets import (
+    CIFAR10_ROOT,
+    TINY_IMAGENET_ROOT,
+    InMemoryDataset,
+    cifar10,
+    photo_exemplars,
+    photo_patches,
+    tiny_imagenet,
+)
 from alexnet.distributed import resolve_device
 from alexnet.experiments.config import ExperimentConfig
-from alexnet.experiments.recipes import EXPERIMENTS
+from alexnet.experiments.recipes import EXPERIMENTS, TINY_IMAGENET_GROUPS
 from alexnet.experiments.runner import RUNS, Runner
 
 
@@ -28,6 +36,9 @@ def main(arguments: list[str] | None = None) -> None:
         value = getattr(args, option)
         if value is not None and value < 1:
             parser.error(f"--{option} must be > 0, got {value}")
+    if args.group is not None and args.name != "tiny-imagenet":
+        parser.error(f"--group is an option of tiny-imagenet, which has groups, got {args.name}")
+    experiment = TINY_IMAGENET_GROUPS[args.group] if args.group else EXPERIMENTS[args.name]
     try:
         runner = _make_runner(args)
     except (OSError, ValueError) as error:
@@ -36,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit("stopped before the first run")
 
     try:
-        EXPERIMENTS[args.name](runner)
+        experiment(runner)
     except KeyboardInterrupt:
         resume = f"the same command with --out {runner.path.parent} goes on"
         sys.exit(f"stopped: {_what_is_kept(runner)}; {resume}")
@@ -52,8 +63,8 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data",
         type=Path,
-        default=CIFAR10_ROOT,
-        help="folder with CIFAR-10, or to download it to (%(default)s)",
+        help=f"folder with CIFAR-10, or to download it to ({CIFAR10_ROOT}); of tiny-imagenet, what "
+        f"alexnet.prepare made ({TINY_IMAGENET_ROOT})",
     )
     parser.add_argument(
         "--out",
@@ -64,6 +75,13 @@ def _make_parser() -> argparse.ArgumentParser:
         "--device",
         default="cuda" if torch.cuda.is_available() else "cpu",
         help="where to train: cpu, cuda or cuda:N (%(default)s)",
+    )
+    parser.add_argument(
+        "--group",
+        type=int,
+        choices=TINY_IMAGENET_GROUPS,
+        help="of tiny-imagenet: only the net's parts (1), what holds overfitting back (2), or the "
+        "rest (3)",
     )
     parser.add_argument(
         "--seeds",
@@ -122,15 +140,21 @@ def _ensure_writable(folder: Path) -> None:
 def _load_dataset(args: argparse.Namespace) -> InMemoryDataset:
     if args.name == "kernels":
         return photo_exemplars(768 if args.quick else 9_216)
+    is_tiny_imagenet = args.name.startswith("tiny-imagenet")
     if args.quick:
-        return photo_patches(128)
-    dataset = cifar10(args.data)
+        return photo_patches(320, 64) if is_tiny_imagenet else photo_patches(128)
+    if is_tiny_imagenet:
+        root, taken = args.data or TINY_IMAGENET_ROOT, "Tiny ImageNet's 100,000"
+        dataset = tiny_imagenet(root)
+    else:
+        root, taken = args.data or CIFAR10_ROOT, "CIFAR-10's 50,000"
+        dataset = cifar10(root)
     num_images = len(dataset.train_images)
     least = 10 * ExperimentConfig().batch_size
     if num_images < least:
         raise ValueError(
             f"--data must hold at least {least:,} training images, got {num_images} "
-            f"in {args.data}: an experiment takes CIFAR-10's 50,000"
+            f"in {root}: an experiment takes {taken}"
         )
     return dataset
 

@@ -4,16 +4,21 @@ from dataclasses import dataclass, fields
 from typing import Literal, get_args, get_origin
 
 # Written out, so that an editor completes them; tests compare them with the tables in nets.py
-Net = Literal["four-layer", "half-small", "two-column", "first-layer"]
+Net = Literal["four-layer", "half-small", "two-column", "first-layer", "tiny-imagenet"]
 Activation = Literal["relu", "tanh", "sigmoid"]
 Norm = Literal["none", "paper's alpha", "code's alpha", "within maps", "batch"]
 Init = Literal["torch", "he", "original", "original, biases 1", "faint", "fainter"]
 Pixels = Literal["standardized", "raw"]
-Augment = Literal["none", "flip", "crop", "color"]
+Augment = Literal["none", "flip", "crop", "color", "color only"]
 Modification = Literal[
     "none",
     "columns that never talk",
     "no columns",
+    "one GPU's half",
+    "without LRN",
+    "without conv3",
+    "without conv4",
+    "without conv5",
     "ReLU after pooling",
     "within-map normalisation",
     "code's alpha",
@@ -25,19 +30,25 @@ Modification = Literal[
 ]
 Schedule = Literal["constant", "linear"]
 Order = Literal["shuffled", "fixed"]
+Test = Literal["each epoch", "at the end", "never"]
 
 # The initializations that each net was written for
 INITS_OF_NET: dict[Net, tuple[Init, ...]] = {
     "four-layer": ("torch", "he", "original", "original, biases 1"),
     "half-small": ("he",),
     "two-column": ("he", "faint"),
-    "first-layer": ("fainter",),
+    "first-layer": ("faint", "fainter"),
+    "tiny-imagenet": ("he", "faint", "fainter"),
 }
+
+# The nets with two columns and eight layers, of which parts can be changed
+MODIFIED_NETS: tuple[Net, ...] = ("two-column", "tiny-imagenet")
 
 # Numbers and the least value each may have; a dropout of 1 would drop everything
 _AT_LEAST = {
     "train_images": 1,
     "images_per_crop": 1,
+    "upscale": 1,
     "weight_decay": 0,
     "last_decay_factor": 0,
     "bias_lr_factor": 0,
@@ -59,22 +70,29 @@ class ExperimentConfig:
     """
 
     net: Net = "four-layer"
+    num_classes: int | None = None  # evenly spread over the list of all; None: all classes
     train_images: int = 50_000  # equally many of each class
     activation: Activation = "relu"
     norm: Norm = "none"  # of the four-layer net; the others have that of their variant
+    # Which images a run is tested on. "each epoch": the test images, after each epoch. The others
+    # hold the last tenth of the training images of each class out, to choose rates and settings by
+    # the errors on them; "at the end" uses the test images once, after the last epoch.
+    test: Test = "each epoch"
     pool: tuple[int, int] = (3, 2)  # window and stride
     init: Init = "he"
     # Both subtract the mean training image (without a crop) or the mean color (with one).
     # "raw" keeps 0 to 255, as the code of 2012; "standardized" divides by the deviation.
     pixels: Pixels = "standardized"
     crop: int | None = None  # side of the window cut from each image; None: the whole image
-    augment: Augment = "none"  # each includes the one before; anything but "none" needs a crop
+    upscale: int = 1  # the net gets windows that are so many times as high and wide
+    # Each includes the one before, but for "color only"; anything but "none" needs a crop
+    augment: Augment = "none"
     images_per_crop: int = 1  # consecutive images that share a random window and its flip
     # Of the training images: anew in every epoch, or one random order for the whole run, as in the
     # code of 2012. It takes slices of its files one after the other (data.cu), and the line that
     # permutes them is commented out (convdata.py).
     order: Order = "shuffled"
-    modification: Modification = "none"  # of the two-column net
+    modification: Modification = "none"  # of the nets in MODIFIED_NETS
     dropout: float = 0.0  # in fc6 and fc7; the four-layer net has neither
     weight_decay: float = 0.0  # of weights, not of biases
     last_decay_factor: float = 1.0  # weight decay of the last layer, as a multiple of the others'
@@ -98,6 +116,8 @@ class ExperimentConfig:
             raise ValueError(f"lr must be > 0, got {self.lr}")
         if not self.dropout < 1:
             raise ValueError(f"dropout must be < 1, got {self.dropout}")
+        if self.num_classes is not None and self.num_classes < 1:
+            raise ValueError(f"num_classes must be >= 1 or None, got {self.num_classes}")
         if self.crop is not None and self.crop < 1:
             raise ValueError(f"crop must be >= 1 or None, got {self.crop}")
         if len(self.pool) != 2 or min(self.pool) < 1:
@@ -105,10 +125,13 @@ class ExperimentConfig:
         _check_choice(f"init of net={self.net!r}", self.init, INITS_OF_NET[self.net])
         if self.augment != "none" and self.crop is None:
             raise ValueError(f"augment={self.augment!r} needs a crop, got crop=None: set crop=24")
-        if self.modification != "none" and self.net != "two-column":
-            raise ValueError(
-                f'modification={self.modification!r} needs net="two-column", got net={self.net!r}'
-            )
+        if self.test != "each epoch" and self.crop is None:
+            raise ValueError(f"test={self.test!r} needs a crop, got crop=None: set crop=56")
+        if self.upscale != 1 and self.crop is None:
+            raise ValueError(f"upscale={self.upscale} needs a crop, got crop=None: set crop=56")
+        if self.modification != "none":
+            needed_by = f"net of modification={self.modification!r}"
+            _check_choice(needed_by, self.net, MODIFIED_NETS)
 
 
 def describe(config: ExperimentConfig) -> str:
@@ -153,4 +176,19 @@ TWO_COLUMNS = ExperimentConfig(
     schedule="linear",
     batch_size=64,
     epochs=6,
+)
+
+# Half the maps of the variant "tiny-imagenet", and response normalization that acts: see nets.py
+TINY_IMAGENET = ExperimentConfig(
+    net="tiny-imagenet",
+    train_images=90_000,
+    test="at the end",
+    init="faint",
+    crop=56,
+    augment="color",
+    dropout=0.5,
+    weight_decay=0.0005,
+    lr=0.03,
+    schedule="linear",
+    epochs=8,
 )

@@ -16,6 +16,7 @@ from alexnet.datasets import InMemoryDataset
 from alexnet.experiments.config import ExperimentConfig, describe
 from alexnet.experiments.nets import build_net
 from alexnet.lrn import LocalResponseNorm
+from alexnet.predictor import topk_correct
 
 # Images to images: an augmentation, or the preprocessing of the test images
 Transform = Callable[[Tensor], Tensor]
@@ -86,7 +87,8 @@ def make_augment(
 
     Args:
         kind: ``"none"``: the center crop; ``"flip"``: mirrored with probability 1/2; ``"crop"``:
-            a random window as well; ``"color"``: also PCA color by the paper's rule.
+            a random window as well; ``"color"``: also PCA color by the paper's rule; ``"color
+            only"``: the center crop with PCA color.
         images: the training images, uint8 (N, 3, H, W), for the mean, the standard deviation and
             the principal components of their colors.
         crop: height and width of a window in pixels.
@@ -117,7 +119,15 @@ def make_augment(
     if kind == "flip":
         return flip, center
 
-    pca = PCAColor.fit(images).to(images.device) if kind == "color" else None
+    pca = PCAColor.fit(images).to(images.device) if kind.startswith("color") else None
+
+    def color_only(batch: Tensor) -> Tensor:
+        color = pca.sample(len(batch), batch.device) / std  # (N, 3)
+        return center(batch).add_(color[:, :, None, None])
+
+    if kind == "color only":
+        return color_only, center
+
     train_augment = TrainAugment(crop, mean, std, pca)
 
     def crop_and_color(batch: Tensor) -> Tensor:
@@ -236,17 +246,23 @@ def train_one_epoch(
 
 
 def fit(
-    config: ExperimentConfig, data: tuple[Tensor, Tensor, Tensor, Tensor], num_classes: int
+    config: ExperimentConfig,
+    data: tuple[Tensor, Tensor, Tensor, Tensor],
+    num_classes: int,
+    held_out: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[nn.Module, dict]:
     """Train one net as a configuration says.
 
-    A loss that is not finite ends the run. So does a training error below the target, and a
-    fourth epoch whose loss is not 2 % below that of the first.
+    A loss that is not finite ends the run. So does a training error below the target, and, of runs
+    that are tested in each epoch, a fourth epoch whose loss is not 2 % below that of the first.
 
     Args:
         config: the net, the training and the seed.
         data: what :func:`preprocess` returns for ``config.pixels`` and ``config.crop``.
         num_classes: number of logits.
+        held_out: images that are not trained on, uint8 (N, 3, H, W), and their labels, on the
+            device of the data. They take the place of the test images during the training, and
+            are needed unless ``config.test`` is ``"each epoch"``.
 
     Returns:
         The net and its curve, a dict. Errors are fractions, 0 to 1; None stands for a value that
@@ -255,13 +271,20 @@ def fit(
         - ``loss``, ``train_error``: for each epoch four numbers, each the mean over a quarter of
           its steps while training.
         - ``test_error``: a number an epoch, or fewer where there are more test images than
-          training images; always after the last epoch.
-        - ``divisors``, ``saturated``: after each epoch, see :func:`lrn_divisors` and
-          :func:`saturation`, in a hundred test images; only with such layers.
+          training images; always after the last epoch. If ``config.test`` is ``"at the end"``, one
+          number, and if it is ``"never"``, none.
+        - ``held_out_error``, ``held_out_epochs``: of the images that are held out, and after how
+          many epochs; fewer than one an epoch where they are more than a tenth of the training
+          images.
+        - ``divisors``, ``saturated``: each time that an error is measured, see
+          :func:`lrn_divisors` and :func:`saturation`, in a hundred test images or images that are
+          held out; only with such layers.
         - ``final_train_error``: of all training images in evaluation mode, once the learning
           rate has fallen to zero.
+        - ``test_top5_error``, ``ten_crop_error``, ``ten_crop_top5_error``: of runs that are tested
+          at the end.
         - ``ten_crop_error``, ``augment_share``: of the four-layer net on standardized crops, see
-          :func:`ten_crop_error_rate` and :func:`augment_time_fraction`.
+          :func:`augment_time_fraction`.
 
     Raises:
         ValueError: if there are fewer than four batches of training images, one a quarter.
@@ -274,18 +297,17 @@ def fit(
             f"got {config.batch_size}"
         )
     augment, center = _transforms(config, train_images)
-    test_inputs = center(test_images)  # what the net takes
-    probes = test_inputs[:: max(1, len(test_inputs) // 100)]  # of all classes: sorted by class
-    net = build_net(config, num_classes, test_inputs.shape[-1]).to(train_images.device)
+    monitored = (test_images, test_labels) if config.test == "each epoch" else held_out
+    monitor = _Monitor(config, len(train_images), center, *monitored)
+    net = build_net(config, num_classes, monitor.probes.shape[-1]).to(train_images.device)
     optimizer = make_optimizer(net, config)
     scheduler = make_scheduler(optimizer, config, steps_per_epoch)
     order = make_order(config, len(train_images))
     if order is not None:
         order = order.to(train_images.device)
 
-    # Where testing takes longer than an epoch, it does not follow each of them
-    test_every = max(1, len(test_images) // len(train_images))
     curve = {"loss": [], "train_error": [], "test_error": []}
+    finite = True
     progress = trange(config.epochs, desc=describe(config), unit="epoch", leave=False, disable=None)
     for epoch in progress:
         steps = train_one_epoch(
@@ -295,22 +317,21 @@ def fit(
         curve["loss"].append([_round(loss) for loss in losses])
         curve["train_error"].append([_round(error) for error in errors])
         progress.set_postfix_str(f"training error {errors[-1]:.1%}")
-        if not math.isfinite(sum(losses)):
-            curve["test_error"].append(None)
-            break
-        last = epoch + 1 == config.epochs or _should_stop(config, curve, errors[-1])
-        if last or (epoch + 1) % test_every == 0:
-            curve["test_error"].append(_round(error_rate(net, test_inputs, test_labels)))
-        _measure_layers(net, probes, curve)
+        finite = math.isfinite(sum(losses))
+        last = epoch + 1 == config.epochs or _should_stop(config, curve, errors[-1]) or not finite
+        monitor.measure(net, curve, last, finite)
         if last:
             break
 
-    if _completed_linear_schedule(config, curve):
-        error = error_rate(net, center(train_images), train_labels)
+    if config.schedule == "linear" and finite and epoch + 1 == config.epochs:
+        error = error_rate(net, train_images, train_labels, center)
         curve["final_train_error"] = _round(error)
-    if config.crop and config.pixels == "standardized" and config.net == "four-layer":
+    if config.test != "each epoch":
+        if config.test == "at the end" and finite:
+            curve |= _test_once(net, test_images, test_labels, center, config.crop)
+    elif config.crop and config.pixels == "standardized" and config.net == "four-layer":
         # The runs of recipes.augmentation, for the claims P14 and P28
-        error = ten_crop_error_rate(net, test_images, test_labels, center, config.crop)
+        error, _ = topk_error_rates(net, test_images, test_labels, center, config.crop)
         curve["ten_crop_error"] = _round(error)
         # The last of all, since its steps train the net further
         fraction = augment_time_fraction(
@@ -331,9 +352,17 @@ def _transforms(config: ExperimentConfig, train_images: Tensor) -> tuple[Transfo
 
     if config.crop is None:
         return unchanged, unchanged
-    return make_augment(
+    augment, center = make_augment(
         config.augment, train_images, config.crop, config.images_per_crop, config.pixels
     )
+    if config.upscale == 1:
+        return augment, center
+
+    def upscaled(transform: Transform) -> Transform:
+        size = [config.upscale * config.crop] * 2
+        return lambda images: F.interpolate(transform(images), size, mode="bilinear")
+
+    return upscaled(augment), upscaled(center)
 
 
 def _run_epoch(
@@ -352,9 +381,72 @@ def _run_epoch(
 
 def _should_stop(config: ExperimentConfig, curve: dict, train_error: float) -> bool:
     """Stop at the target, or if the loss has not fallen by 2 % by epoch 4."""
-    losses = curve["loss"]
-    stuck = len(losses) == 4 and sum(losses[3]) > 0.98 * sum(losses[0])
-    return train_error < config.target_train_error or stuck
+    if train_error < config.target_train_error:
+        return True
+    if config.test != "each epoch" or len(curve["loss"]) != 4:
+        return False  # in a small part of a data set, four epochs are few steps
+    sums = [sum(quarters) for quarters in curve["loss"] if None not in quarters]
+    return len(sums) == 4 and sums[3] > 0.98 * sums[0]
+
+
+class _Monitor:
+    """The errors during a training: of the test images, or of those that are held out.
+
+    Args:
+        config: of the run.
+        num_train: number of the training images.
+        center: the preprocessing of the images.
+        images, labels: to measure the errors on.
+    """
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        num_train: int,
+        center: Transform,
+        images: Tensor,
+        labels: Tensor,
+    ) -> None:
+        self.images = images
+        self.labels = labels
+        self.center = center
+        # Of all classes, since the images are sorted by class
+        self.probes = center(images[:: max(1, len(images) // 100)])  # what the net takes
+        self.holds_out = config.test != "each epoch"
+        # Where measuring takes longer than an epoch, it does not follow each of them. Of images
+        # that are held out: longer than a thirtieth, as a step takes three times the forward pass
+        allowed = num_train / 10 if self.holds_out else num_train
+        self.every = max(1, int(len(images) // allowed))
+
+    def measure(self, net: nn.Module, curve: dict, last: bool, finite: bool) -> None:
+        """Append to the curve what is due after an epoch."""
+        epoch = len(curve["loss"])
+        if not last and epoch % self.every:
+            return
+        error = None
+        if finite:
+            error = _round(error_rate(net, self.images, self.labels, self.center))
+        if self.holds_out:
+            curve.setdefault("held_out_epochs", []).append(epoch)
+            curve.setdefault("held_out_error", []).append(error)
+        else:
+            curve["test_error"].append(error)
+        if finite:
+            _measure_layers(net, self.probes, curve)
+
+
+def _test_once(
+    net: nn.Module, images: Tensor, labels: Tensor, center: Transform, crop: int
+) -> dict[str, float | list[float]]:
+    """What the curve holds of the test images of a run that is tested at the end."""
+    top1, top5 = topk_error_rates(net, images, labels, center)
+    ten_crop_top1, ten_crop_top5 = topk_error_rates(net, images, labels, center, crop)
+    return {
+        "test_error": [_round(top1)],
+        "test_top5_error": _round(top5),
+        "ten_crop_error": _round(ten_crop_top1),
+        "ten_crop_top5_error": _round(ten_crop_top5),
+    }
 
 
 def _measure_layers(net: nn.Module, images: Tensor, curve: dict) -> None:
@@ -367,56 +459,59 @@ def _measure_layers(net: nn.Module, images: Tensor, curve: dict) -> None:
         curve.setdefault("saturated", []).append(saturated)
 
 
-def _completed_linear_schedule(config: ExperimentConfig, curve: dict) -> bool:
-    """Whether the run had all its epochs, with a finite loss and a falling learning rate."""
-    complete = len(curve["loss"]) == config.epochs and curve["test_error"][-1] is not None
-    return config.schedule == "linear" and complete
-
-
 # Measuring
 
 
 @torch.no_grad()
-def error_rate(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+def error_rate(
+    net: nn.Module, images: Tensor, labels: Tensor, transform: Transform | None = None
+) -> float:
     """Fraction of the images that the net, in evaluation mode, misclassifies.
 
     Args:
         net: left in training mode.
         images: (N, ...), what the net takes.
         labels: int64 (N,).
+        transform: applied to each batch of images, which are then what it takes.
     """
     net.eval()
     num_wrong = torch.zeros((), dtype=torch.int64, device=images.device)
     with autocast(images.device):
         for batch, targets in zip(images.split(1000), labels.split(1000)):
-            num_wrong += (net(batch).argmax(1) != targets).sum()
+            inputs = batch if transform is None else transform(batch)
+            num_wrong += (net(inputs).argmax(1) != targets).sum()
     net.train()
     return num_wrong.item() / len(images)
 
 
 @torch.no_grad()
-def ten_crop_error_rate(
-    net: nn.Module, images: Tensor, labels: Tensor, center: Transform, crop: int = 24
-) -> float:
-    """Fraction of the images that the mean of the softmax over ten crops misclassifies.
+def topk_error_rates(
+    net: nn.Module, images: Tensor, labels: Tensor, center: Transform, crop: int | None = None
+) -> tuple[float, float]:
+    """Fractions of the images whose class is not the first, and is not among the first five.
 
     Args:
         net: left in training mode.
         images: uint8 (N, 3, H, W).
         labels: int64 (N,).
-        center: normalizes uint8 images of (crop, crop), as :func:`make_augment` returns it.
-        crop: height and width of the crops in pixels.
+        center: the center crop, normalized, as :func:`make_augment` returns it.
+        crop: height and width of the ten crops in pixels over which the softmax is averaged; None:
+            the center crop alone.
+
+    Returns:
+        The top-1 and the top-5 error, 0 to 1.
     """
     net.eval()
-    num_wrong = 0
+    correct = torch.zeros(2, dtype=torch.int64, device=images.device)
     for batch, targets in zip(images.split(500), labels.split(500)):
-        crops = ten_crop(batch, crop).flatten(0, 1)  # (10 N, 3, crop, crop)
+        views = ten_crop(batch, crop).flatten(0, 1) if crop else batch  # (N or 10 N, 3, H, W)
         with autocast(images.device):
-            logits = net(center(crops))  # (10 N, classes)
-        probabilities = logits.float().softmax(1).unflatten(0, (-1, 10)).mean(1)  # (N, classes)
-        num_wrong += (probabilities.argmax(1) != targets).sum().item()
+            logits = net(center(views))  # (N or 10 N, classes)
+        probabilities = logits.float().softmax(1).unflatten(0, (len(batch), -1)).mean(1)
+        correct += topk_correct(probabilities, targets)
     net.train()
-    return num_wrong / len(images)
+    top1, top5 = ((len(images) - correct) / len(images)).tolist()
+    return top1, top5
 
 
 def augment_time_fraction(

@@ -123,11 +123,13 @@ def half_small_alexnet(
     )
 
 
-# The modifications of the two-column net that are arguments of AlexNet; "none" is the base
+# The modifications of a net with two columns that are arguments of AlexNet; "none" is the base
 OVERRIDES: dict[str, dict] = {
     "none": {},
     "columns that never talk": {"groups": (1, 2, 2, 2, 2)},  # not before fc6
     "no columns": {"groups": (1, 1, 1, 1, 1)},
+    "one GPU's half": {"groups": (1, 1, 1, 1, 1)},  # and half the widths, see _modified_alexnet
+    "without LRN": {"lrn": False},
     "ReLU after pooling": {"act_last": (1, 5)},  # so that conv1 is normalized before it
     "within-map normalisation": {"within_map": True},
     "code's alpha": {"lrn_alpha": 1e-4},
@@ -145,8 +147,8 @@ def two_column_alexnet(
 
     Args:
         num_classes: number of logits.
-        modification: one change to the net, a name in :data:`OVERRIDES` or
-            :data:`REPLACEMENTS`.
+        modification: one change to the net, a name in :data:`OVERRIDES`, :data:`REPLACEMENTS` or
+            :data:`REMOVED_CONVS`.
         init: a name in :data:`INITS`; the weights are drawn from torch's global generator.
         dropout: probability of a zero in fc6 and fc7.
         image_size: height and width of the images in pixels.
@@ -156,18 +158,80 @@ def two_column_alexnet(
     Raises:
         ValueError: for an unknown modification or initialization.
     """
-    _look_up("modification", modification, OVERRIDES | REPLACEMENTS)
-    net = AlexNet(
+    return _modified_alexnet(
         num_classes,
-        "small",
+        modification,
+        init,
+        variant="small",
         input_size=image_size,
         widths=(32, 64, 96, 96, 64),
         hidden=128,
         dropout=dropout,
-        **OVERRIDES.get(modification, {}),
     )
+
+
+# The paper's alpha, 5e-4 in torch's terms, times the variance of pixels from 0 to 255. Normalized
+# pixels are as many times smaller as their deviation, and so are the activations of a net that is
+# initialized with them, but for its biases. So this alpha makes response normalization divide by
+# what it divides by in the paper's net, whose pixels are 0 to 255; with 5e-4 it would divide by
+# hardly more than 2 ** 0.75. Pixels from 0 to 255 would need far lower learning rates.
+TINY_IMAGENET_ALPHA = 5e-4 * 70**2
+
+
+def tiny_imagenet_alexnet(
+    num_classes: int,
+    modification: str = "none",
+    init: str = "faint",
+    activation: str = "relu",
+    pool: tuple[int, int] = (3, 2),
+    dropout: float = 0.5,
+    image_size: int = 56,
+) -> AlexNet:
+    """AlexNet's variant ``tiny-imagenet`` with half its maps, but all of its 48 first kernels.
+
+    These are few as they are, 24 a column, and their colors are counted.
+
+    Args:
+        num_classes: number of logits.
+        modification: one change to the net, as of :func:`two_column_alexnet`.
+        init: a name in :data:`INITS`; the weights are drawn from torch's global generator.
+        activation: ``"relu"``, ``"tanh"`` or ``"sigmoid"``.
+        pool: window and stride of the pooling layers.
+        dropout: probability of a zero in fc6 and fc7.
+        image_size: height and width of the images in pixels.
+
+    Shape: images float (N, 3, image_size, image_size); logits float (N, num_classes).
+
+    Raises:
+        ValueError: for an unknown modification or initialization.
+    """
+    return _modified_alexnet(
+        num_classes,
+        modification,
+        init,
+        variant="tiny-imagenet",
+        input_size=image_size,
+        widths=(48, 64, 96, 96, 64),
+        hidden=512,
+        lrn_alpha=TINY_IMAGENET_ALPHA,
+        activation=activation,
+        pool=pool,
+        dropout=dropout,
+    )
+
+
+def _modified_alexnet(num_classes: int, modification: str, init: str, **config) -> AlexNet:
+    _look_up("modification", modification, OVERRIDES | REPLACEMENTS | REMOVED_CONVS)
+    config |= OVERRIDES.get(modification, {})
+    if modification == "one GPU's half":
+        # As in the variant "one-gpu", conv5 keeps all its kernels
+        *others, last = config["widths"]
+        config["widths"] = (*[width // 2 for width in others], last)
+    net = AlexNet(num_classes, **config)
     for replace_part in REPLACEMENTS.get(modification, ()):
         replace_part(net)
+    if modification in REMOVED_CONVS:
+        remove_conv(net, REMOVED_CONVS[modification])
     initialize(net, init)  # new layers start like the others
     return net
 
@@ -242,7 +306,30 @@ def use_global_average_pooling(net: AlexNet) -> None:
     net.classifier = nn.Sequential(nn.Linear(net.config.widths[-1], num_classes))
 
 
-# The modifications of the two-column net that replace modules, in the order of application
+def remove_conv(net: AlexNet, n: int) -> None:
+    """Remove conv3, conv4 or conv5 and its activation; the layer behind it reads what it read.
+
+    Without conv3, conv4 reads both columns in its place. Without conv5, fc6 reads conv4's maps.
+    """
+    removed = getattr(net.features, f"conv{n}")
+    delattr(net.features, f"conv{n}")
+    delattr(net.features, f"act{n}")
+    if n == 3:
+        old = net.features.conv4
+        net.features.conv4 = nn.Conv2d(
+            removed.in_channels,
+            old.out_channels,
+            old.kernel_size,
+            padding=old.padding,
+            groups=removed.groups,
+        )
+    elif n == 5:
+        old = net.classifier.fc6
+        in_features = old.in_features // removed.out_channels * removed.in_channels
+        net.classifier.fc6 = nn.Linear(in_features, old.out_features)
+
+
+# The modifications that replace modules, in the order of application
 REPLACEMENTS: dict[str, tuple[Callable[[AlexNet], None], ...]] = {
     "stacked 3×3": (stack_convs,),
     "global average pooling": (use_global_average_pooling,),
@@ -250,6 +337,10 @@ REPLACEMENTS: dict[str, tuple[Callable[[AlexNet], None], ...]] = {
     "depthwise separable": (make_separable,),
     "all four": (stack_convs, make_separable, add_batch_norm, use_global_average_pooling),
 }
+
+
+# The modifications that remove a convolution: its number
+REMOVED_CONVS = {"without conv3": 3, "without conv4": 4, "without conv5": 5}
 
 
 def first_layer_alexnet(
@@ -370,6 +461,16 @@ def build_net(config: ExperimentConfig, num_classes: int, image_size: int = 32) 
     elif config.net == "two-column":
         net = two_column_alexnet(
             num_classes, config.modification, config.init, config.dropout, image_size
+        )
+    elif config.net == "tiny-imagenet":
+        net = tiny_imagenet_alexnet(
+            num_classes,
+            config.modification,
+            config.init,
+            config.activation,
+            config.pool,
+            config.dropout,
+            image_size,
         )
     else:
         net = first_layer_alexnet(num_classes, config.init, config.dropout, image_size)

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from alexnet.checkpoint import save_weights
 from alexnet.console import printable
 from alexnet.datasets import InMemoryDataset
-from alexnet.experiments.config import ExperimentConfig, describe
+from alexnet.experiments.config import MODIFIED_NETS, ExperimentConfig, describe
 from alexnet.experiments.fit import autocast_dtype, fit, preprocess
+from alexnet.experiments.gabor import explained_variance
 from alexnet.experiments.nets import build_net
 from alexnet.visualize import color_fraction
 
@@ -135,8 +136,14 @@ class Runner:
 
     def _limit(self, config: ExperimentConfig) -> ExperimentConfig:
         """The configuration within the limits of the data set and the command line."""
-        num_images = min(config.train_images, len(self.dataset.train_images))
-        config = replace(config, train_images=num_images)
+        num_images = len(self.dataset.train_images)
+        if config.num_classes is not None:
+            num_classes = min(config.num_classes, len(self.dataset.classes))
+            config = replace(config, num_classes=num_classes)
+            num_images = num_images // len(self.dataset.classes) * num_classes
+        if config.test != "each epoch":
+            num_images = num_images // 10 * 9
+        config = replace(config, train_images=min(config.train_images, num_images))
         if self.max_epochs is not None:
             config = replace(config, epochs=min(config.epochs, self.max_epochs))
         if self.quick:
@@ -150,13 +157,14 @@ class Runner:
             print(printable(f"{progress}: {num_epochs} epochs, {run['seconds']} s"), flush=True)
 
     def _train(self, config: ExperimentConfig) -> dict:
-        data = self._preprocessed(config)
+        data, held_out = self._preprocessed(config)
         start = time.perf_counter()
-        net, curve = fit(config, data, len(self.dataset.classes))
-        if config.net == "two-column":
+        num_classes = config.num_classes or len(self.dataset.classes)
+        net, curve = fit(config, data, num_classes, held_out)
+        if config.net in MODIFIED_NETS:
             curve["coloured"] = self._kernel_colors(config, net)
         if config.net == "first-layer":
-            self._save_kernels(net)
+            curve["explained"] = self._save_kernels(net)
         seconds = round(time.perf_counter() - start, 1)
 
         run = {"config": json.loads(_config_key(asdict(config))), "curve": curve}
@@ -169,27 +177,42 @@ class Runner:
         run["precision"] = autocast_dtype(torch.device(self.device))
         return run
 
-    def _preprocessed(self, config: ExperimentConfig) -> tuple[Tensor, ...]:
-        key = (config.train_images, config.pixels, config.crop)
-        if key != self._data_key:
-            self._data = ()  # before the next copy is made
-            dataset = self.dataset
-            if config.train_images < len(dataset.train_images):
-                dataset = dataset.subset(config.train_images)
-            self._data = preprocess(dataset, config.pixels, config.crop, self.device)
-            self._data_key = key
+    def _preprocessed(self, config: ExperimentConfig) -> tuple[tuple[Tensor, ...], tuple | None]:
+        """The data of a run, and the images that it holds out with their labels."""
+        holds_out = config.test != "each epoch"
+        key = (config.train_images, config.num_classes, holds_out, config.pixels, config.crop)
+        if key == self._data_key:
+            return self._data
+        self._data = ()  # before the next copy is made
+        dataset = self.dataset
+        if config.num_classes is not None:
+            dataset = dataset.take_classes(config.num_classes)
+        held_out = None
+        if holds_out:
+            split = dataset.hold_out()
+            held_out = (split.test_images.to(self.device), split.test_labels.to(self.device))
+            dataset = replace(
+                dataset, train_images=split.train_images, train_labels=split.train_labels
+            )
+        if config.train_images < len(dataset.train_images):
+            dataset = dataset.subset(config.train_images)
+        data = preprocess(dataset, config.pixels, config.crop, self.device)
+        self._data = (data, held_out)
+        self._data_key = key
         return self._data
 
     def _kernel_colors(self, config: ExperimentConfig, net: nn.Module) -> list[list[float]]:
         """How colored each first kernel is: before training, and after."""
-        untrained = build_net(config, len(self.dataset.classes), config.crop)
+        num_classes = config.num_classes or len(self.dataset.classes)
+        untrained = build_net(config, num_classes, config.crop)
         colors = []
         for model in (untrained, net):
-            kernels = next(model.parameters()).detach()  # (32, 3, 5, 5)
+            kernels = next(model.parameters()).detach()  # (kernels, 3, height, width)
             colors.append([round(color, 3) for color in color_fraction(kernels).tolist()])
         return colors
 
-    def _save_kernels(self, net: nn.Module) -> None:
+    def _save_kernels(self, net: nn.Module) -> dict[str, list[float]]:
+        """Write the first kernels to NAME.safetensors, and return how well they are explained."""
         metadata = {
             "command": self.header["command"],
             "data": self.header["data"]["name"],
@@ -198,6 +221,8 @@ class Runner:
         }
         kernels = net.features.conv1.weight.detach().cpu()
         save_weights(self.path.with_suffix(".safetensors"), {"conv1": kernels}, metadata)
+        explained = zip(("gabor", "blob"), explained_variance(kernels))
+        return {name: [round(r2, 3) for r2 in found.tolist()] for name, found in explained}
 
     def _save(self) -> None:
         """Write the file anew, one line a run; runs that it held before stay in it."""

@@ -8,11 +8,12 @@ from alexnet.experiments.config import (
     INITS_OF_NET,
     RECIPE_2012,
     RECIPE_TODAY,
+    TINY_IMAGENET,
     TWO_COLUMNS,
     ExperimentConfig,
     describe,
 )
-from alexnet.experiments.nets import INITS, NORMS, OVERRIDES, REPLACEMENTS
+from alexnet.experiments.nets import INITS, NORMS, OVERRIDES, REMOVED_CONVS, REPLACEMENTS
 from alexnet.model import ACTIVATIONS
 
 
@@ -22,7 +23,7 @@ from alexnet.model import ACTIVATIONS
         ("Activation", ACTIVATIONS),
         ("Norm", NORMS),
         ("Init", INITS),
-        ("Modification", OVERRIDES | REPLACEMENTS),
+        ("Modification", OVERRIDES | REPLACEMENTS | REMOVED_CONVS),
         ("Net", INITS_OF_NET),
     ],
 )
@@ -50,7 +51,15 @@ def test_the_types_name_what_the_tables_hold(literal, table):
         ({"crop": 0}, "crop must be >= 1 or None, got 0"),
         ({"pool": (3, 0)}, r"pool must be a window and a stride >= 1, got \(3, 0\)"),
         ({"augment": "flip"}, "augment='flip' needs a crop, got crop=None: set crop=24"),
-        ({"modification": "all four"}, 'modification=.* needs net="two-column", got net=.*'),
+        (
+            {"modification": "all four"},
+            "net of modification='all four' must be one of 'two-column', 'tiny-imagenet', "
+            "got 'four-layer'",
+        ),
+        ({"test": "always"}, "test must be one of 'each epoch', .*, got 'always'"),
+        ({"test": "never"}, "test='never' needs a crop, got crop=None: set crop=56"),
+        ({"upscale": 2}, "upscale=2 needs a crop, got crop=None: set crop=56"),
+        ({"num_classes": 0}, "num_classes must be >= 1 or None, got 0"),
     ],
 )
 def test_a_value_that_a_field_may_not_have_is_named(values, message):
@@ -67,6 +76,7 @@ def test_an_initialization_that_a_net_does_not_have():
 def test_the_base_configurations():
     assert RECIPE_TODAY.net == RECIPE_2012.net == "four-layer"
     assert TWO_COLUMNS.net == "two-column" and TWO_COLUMNS.crop == 24
+    assert TINY_IMAGENET.net == "tiny-imagenet" and TINY_IMAGENET.crop == 56
 
 
 def test_a_description_names_what_differs_from_the_default():

@@ -20,9 +20,10 @@ from alexnet.experiments.fit import (
     make_augment,
     preprocess,
     saturation,
-    ten_crop_error_rate,
+    topk_error_rates,
     train_one_epoch,
 )
+from alexnet.experiments.nets import build_net
 
 
 def fit_curve(config, dataset):
@@ -52,7 +53,7 @@ def test_preprocess(patches):
 def test_augmentations_of_bytes(patches):
     images = patches.train_images[:64]
     found = {}
-    for kind in ("none", "flip", "crop", "color"):
+    for kind in ("none", "flip", "crop", "color", "color only"):
         torch.manual_seed(0)
         augment, center = make_augment(kind, images)
         middle, found[kind] = center(images), augment(images)
@@ -66,6 +67,10 @@ def test_augmentations_of_bytes(patches):
         assert found[kind].equal(middle) == (kind == "none")
     # The same windows: the color adds one number to each channel of an image
     added = found["color"] - found["crop"]
+    expected = added[:, :, :1, :1].expand_as(added)
+    torch.testing.assert_close(added, expected, atol=1e-5, rtol=0)
+    assert (added[:, :, 0, 0].abs() > 1e-3).all(1).all()
+    added = found["color only"] - found["none"]
     expected = added[:, :, :1, :1].expand_as(added)
     torch.testing.assert_close(added, expected, atol=1e-5, rtol=0)
     assert (added[:, :, 0, 0].abs() > 1e-3).all(1).all()
@@ -256,8 +261,8 @@ def test_a_run_learns_with_its_augmentation_and_is_tested_without(patches, monke
         pixels="raw", crop=24, augment="crop", images_per_crop=2, schedule="linear", epochs=1
     )
     fit_curve(config, patches)
-    # The test images, four steps, the training images
-    assert calls == [("crop", 24, 2, "raw"), "center", *["augment"] * 4, "center"]
+    # A hundred test images, four steps, the test images, the training images
+    assert calls == [("crop", 24, 2, "raw"), "center", *["augment"] * 4, "center", "center"]
 
 
 @pytest.mark.parametrize(("times", "tested"), [(1, 3), (2, 2), (3, 1)])
@@ -275,6 +280,57 @@ def test_what_a_run_on_crops_measures(patches):
     assert 0 <= curve["ten_crop_error"] <= 1 and curve["augment_share"] > 0
 
 
+# Runs that hold images out
+
+
+@pytest.mark.parametrize(("epochs", "measured"), [(1, [1]), (7, [3, 6, 7])])
+@pytest.mark.parametrize("test", ["at the end", "never"])
+def test_images_that_are_held_out(test, epochs, measured, patches):
+    """The errors on them are in the curve; the test images are used once, at the end, or never."""
+    config = ExperimentConfig(
+        net="two-column",
+        test=test,
+        crop=24,
+        augment="flip",
+        schedule="linear",
+        batch_size=32,
+        epochs=epochs,
+    )
+    images, labels, _, _ = data = preprocess(patches, config.pixels, config.crop)
+    if test == "never":
+        data = (images, labels, None, None)  # touching them would fail
+    # Three tenths of the training images, so that every third epoch is followed by a measurement
+    _, curve = fit(config, data, 8, (images[:40], labels[:40]))
+    assert curve["held_out_epochs"] == measured
+    assert len(curve["held_out_error"]) == len(curve["divisors"]) == len(measured)
+    assert 0 <= curve["final_train_error"] <= 1
+    at_the_end = {"test_top5_error", "ten_crop_error", "ten_crop_top5_error"}
+    assert len(curve["test_error"]) == (test == "at the end")
+    assert set(curve) & at_the_end == (at_the_end if test == "at the end" else set())
+
+
+def test_a_run_that_diverged_is_not_tested(patches):
+    config = ExperimentConfig(test="at the end", crop=24, batch_size=32, epochs=5, lr=1e12)
+    images, labels, _, _ = preprocess(patches, config.pixels, config.crop)
+    _, curve = fit(config, (images, labels, None, None), 8, (images, labels))
+    assert curve["held_out_error"][-1] is None and curve["test_error"] == []
+    assert len(curve["loss"]) < 5
+
+
+def test_the_net_gets_crops_that_are_enlarged(patches, monkeypatch):
+    sizes = set()
+
+    def noted(config, num_classes, image_size):
+        net = build_net(config, num_classes, image_size)
+        net.register_forward_pre_hook(lambda module, inputs: sizes.add(tuple(inputs[0].shape[1:])))
+        return net
+
+    monkeypatch.setattr(fit_module, "build_net", noted)
+    config = ExperimentConfig(net="first-layer", init="faint", crop=28, upscale=4, epochs=1)
+    fit_curve(config, patches)
+    assert sizes == {(3, 112, 112)}
+
+
 # Measurements
 
 
@@ -289,6 +345,8 @@ def test_errors_are_those_of_the_net_in_evaluation_mode():
     assert error_rate(net, torch.zeros(3, 1), torch.zeros(3)) == 0 and net.training
     labels = torch.tensor([0, 1, 1])
     assert error_rate(net, torch.zeros(3, 1), labels) == pytest.approx(2 / 3)
+    assert error_rate(lambda_net := nn.Identity(), -torch.eye(2), torch.tensor([0, 1])) == 1
+    assert error_rate(lambda_net, -torch.eye(2), torch.tensor([0, 1]), torch.neg) == 0
 
 
 def test_divisors_by_hand(patches):
@@ -332,6 +390,12 @@ def test_the_time_of_an_augmentation_that_takes_nearly_all_of_it():
     assert fraction > 0.3  # of twenty steps; one alone would be a twentieth
 
 
+def test_the_five_best_of_seven():
+    logits = torch.tensor([[7.0, 6, 5, 4, 3, 2, 1]]).repeat(4, 1)
+    labels = torch.tensor([0, 4, 5, 6])
+    assert topk_error_rates(nn.Identity(), logits, labels, lambda x: x) == (0.75, 0.5)
+
+
 def test_ten_crops_by_a_net_that_sees_one_pixel():
     """Class 1 where the upper left pixel of a view is bright: in one view of ten, or in nine."""
 
@@ -343,5 +407,5 @@ def test_ten_crops_by_a_net_that_sees_one_pixel():
     one_bright = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
     one_bright[:, :, 0, 0] = 255
     images, labels = torch.cat([one_bright, 255 - one_bright]), torch.tensor([0, 1])
-    assert ten_crop_error_rate(Corner(), images, labels, lambda x: x / 255) == 0
-    assert ten_crop_error_rate(Corner(), images, 1 - labels, lambda x: x / 255) == 1
+    assert topk_error_rates(Corner(), images, labels, lambda x: x / 255, 24) == (0, 0)
+    assert topk_error_rates(Corner(), images, 1 - labels, lambda x: x / 255, 24) == (1, 0)

@@ -13,11 +13,13 @@ from alexnet.experiments.config import ExperimentConfig
 from alexnet.experiments.nets import (
     NORMS,
     OVERRIDES,
+    REMOVED_CONVS,
     REPLACEMENTS,
     FourLayerNet,
     build_net,
     first_layer_alexnet,
     half_small_alexnet,
+    tiny_imagenet_alexnet,
     two_column_alexnet,
 )
 from alexnet.experiments.runner import RUNS
@@ -137,12 +139,50 @@ def test_the_seeds_without_training_are_those_of_the_runs():
     assert color_fraction(kernels).tolist() == pytest.approx(colors, abs=1e-3)
 
 
-@pytest.mark.parametrize("modification", OVERRIDES)
-def test_overrides_of_the_two_columns(modification):
+@pytest.mark.parametrize("modification", OVERRIDES | REMOVED_CONVS)
+@pytest.mark.parametrize(
+    ("make_net", "size"), [(two_column_alexnet, 24), (tiny_imagenet_alexnet, 56)]
+)
+def test_changed_parts_of_the_two_columns(modification, make_net, size):
     """Each is a net that runs, and all but one differ from the base."""
-    net, base = two_column_alexnet(10, modification), two_column_alexnet(10)
-    assert net(torch.zeros(2, 3, 24, 24)).shape == (2, 10)
+    net, base = make_net(10, modification), make_net(10)
+    assert net(torch.zeros(2, 3, size, size)).shape == (2, 10)
     assert (str(net) != str(base)) == (modification != "none")
+
+
+# Of each convolution the kernels, the maps that one of them reads, and the columns
+TINY_CONVS = [(48, 3, 1), (64, 24, 2), (96, 64, 1), (96, 48, 2), (64, 48, 2)]
+TINY_MODIFIED = {
+    "none": TINY_CONVS,
+    "without LRN": TINY_CONVS,
+    "one GPU's half": [(24, 3, 1), (32, 24, 1), (48, 32, 1), (48, 48, 1), (64, 48, 1)],
+    "without conv3": [*TINY_CONVS[:2], (96, 64, 1), (64, 48, 2)],  # conv4 reads both columns
+    "without conv4": [*TINY_CONVS[:3], (64, 48, 2)],
+    "without conv5": TINY_CONVS[:4],
+    "columns that never talk": [(48, 3, 1), (64, 24, 2), (96, 32, 2), (96, 48, 2), (64, 48, 2)],
+    "no columns": [(48, 3, 1), (64, 48, 1), (96, 64, 1), (96, 96, 1), (64, 96, 1)],
+}
+
+
+@pytest.mark.parametrize("modification", TINY_MODIFIED)
+def test_parts_of_the_net_of_tiny_imagenet(modification):
+    net = tiny_imagenet_alexnet(200, modification)
+    convs = [(conv[0], conv[1], conv[4]) for conv in conv_shapes(net)]
+    assert convs == TINY_MODIFIED[modification]
+    norms = [m.groups for m in net.modules() if isinstance(m, LocalResponseNorm)]
+    columns = max(groups for _, _, groups in convs)
+    assert norms == ([] if modification == "without LRN" else [columns] * 2)
+    maps = convs[-1][0]
+    shapes = [tuple(m.weight.shape) for m in net.modules() if isinstance(m, nn.Linear)]
+    assert shapes == [(512, 4 * maps), (512, 512), (200, 512)]
+    activations = [m for m in net.features.modules() if isinstance(m, nn.ReLU)]
+    assert len(activations) == len(convs)
+
+
+def test_windows_of_two_and_of_three_leave_as_many_positions_of_crops_of_48():
+    nets = [tiny_imagenet_alexnet(200, pool=pool, image_size=48) for pool in ((3, 2), (2, 2))]
+    inputs = [net.classifier.fc6.in_features for net in nets]
+    assert inputs == [4 * 64] * 2
 
 
 def test_an_unknown_modification():
@@ -221,7 +261,7 @@ def test_all_four_replaced():
     assert net(torch.randn(2, 3, 24, 24)).shape == (2, 10)
 
 
-@pytest.mark.parametrize("modification", REPLACEMENTS)
+@pytest.mark.parametrize("modification", [*REPLACEMENTS, *REMOVED_CONVS])
 def test_new_layers_are_initialized_as_the_others(modification):
     """He: the standard deviation is the root of 2 over the inputs. The seed gives the weights."""
     net, again = modified(modification)[0], modified(modification)[0]

@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -40,7 +41,8 @@ def test_the_limits_of_the_command_and_of_the_data_set(patches, tmp_path):
 def test_each_run_gets_its_own_images(runner, patches, monkeypatch):
     seen = []
 
-    def fake_fit(config, data, num_classes):
+    def fake_fit(config, data, num_classes, held_out):
+        assert held_out is None
         seen.append(data)
         return None, {"loss": [[0.0]]}
 
@@ -51,6 +53,30 @@ def test_each_run_gets_its_own_images(runner, patches, monkeypatch):
     for data, (images, pixels) in zip(seen, asked, strict=True):
         own = preprocess(patches if images == 128 else patches.subset(images), pixels)
         assert all(a.equal(b) for a, b in zip(data, own, strict=True))
+
+
+def test_a_run_that_holds_images_out(runner, patches, monkeypatch):
+    """Of each class the last tenth; there are 16 images a class, so one."""
+    seen = []
+
+    def fake_fit(config, data, num_classes, held_out):
+        seen.append((config, data, num_classes, held_out))
+        return None, {"loss": [[0.0]]}
+
+    monkeypatch.setattr(runner_module, "fit", fake_fit)
+    config = ExperimentConfig(test="at the end", crop=24, num_classes=4, train_images=50_000)
+    with pytest.raises(ValueError, match="n must be a multiple of 4"):
+        runner.run(replace(config, train_images=49))
+    runner.run(replace(config, train_images=48))
+    found, (images, labels, test_images, test_labels), num_classes, held_out = seen[0]
+    assert num_classes == found.num_classes == 4 and found.train_images == 48
+    for number, label in enumerate((0, 2, 4, 6)):  # evenly spread over eight
+        own = patches.train_images[patches.train_labels == label]
+        assert images[labels == number].equal(own[:12])
+        assert held_out[0][held_out[1] == number].equal(own[-1:])
+        assert test_images[test_labels == number].equal(
+            patches.test_images[patches.test_labels == label]
+        )
 
 
 @pytest.mark.parametrize("capability", ["AVX2", "DEFAULT", "AVX512"])
@@ -65,7 +91,10 @@ def test_what_is_recorded_carries_all_that_it_takes_to_run_it_again(path):
     seeds = 10 if path.stem == "specialisation" else 3
     assert file["command"] == f"python -m alexnet.experiments {path.stem}"
     assert file["options"] == {"seeds": seeds, "epochs": None}
-    if path.stem != "kernels":
+    if path.stem.startswith("tiny-imagenet"):
+        data = file["data"]
+        assert (data["name"], data["train"], data["test"]) == ("Tiny ImageNet", 100_000, 10_000)
+    elif path.stem != "kernels":
         assert file["data"]["name"] == "CIFAR-10"
         assert (file["data"]["train"], file["data"]["test"]) == (50_000, 10_000)
     assert file["runs"] or path.stem == "small"
@@ -76,7 +105,8 @@ def test_what_is_recorded_carries_all_that_it_takes_to_run_it_again(path):
         assert run["precision"] in ("bfloat16", "float32") and run["seconds"] > 0
         assert re.fullmatch(r"20\d\d-\d\d-\d\d", run["date"])
         curve = run["curve"]
-        assert 1 <= len(curve["test_error"]) <= config.epochs
+        errors = curve.get("held_out_error", curve["test_error"])
+        assert 1 <= len(errors) <= config.epochs
         assert 1 <= len(curve["train_error"]) == len(curve["loss"]) <= config.epochs
         assert all(len(row) == 4 for row in curve["loss"] + curve["train_error"])
-    assert path.stat().st_size < 300_000
+    assert path.stat().st_size < (1_000_000 if path.stem == "tiny-imagenet" else 300_000)
