@@ -21,6 +21,7 @@ FOLDERS = [
     "alexnet",
     "alexnet/experiments",
     "alexnet/bookkit",
+    "alexnet/bookkit/engine",
     "tests",
     "book",
     ".github/workflows",

@@ -132,11 +132,11 @@ def quantized(weights: str | Path) -> tuple[Predictor, dict[str, Tensor], dict]:
         The net with the dequantized weights; the tensors of the file, with int8 NAME.weight and
         float32 NAME.weight.scale; and the file's metadata.
     """
+    predictor = load(weights)
     tensors, card = checkpoint.load_weights(SHIPPED.get(str(weights), Path(weights)))
     for name in [name for name in tensors if name.endswith(".weight")]:
         if tensors[name].is_floating_point():
             tensors[name], tensors[f"{name}.scale"] = quantize(tensors[name], BITS)
-    predictor = load(weights)
     state = {name: tensor for name, tensor in tensors.items() if name not in ("mean", "std")}
     predictor.model.load_state_dict(dequantize_all(state))
     return predictor, tensors, card
