@@ -1,19 +1,64 @@
 """What the paper claims, what its logs say, and what came of it here.
 
 All of it is stored once, in ``book/record.json``. A cell that checks a claim asks for its row with
-what it has found, and fails if the record says something else; so no figure in the book is stale.
+what it has found, and fails if the record says something else, or if the verdict does not follow
+from the rule in :mod:`alexnet.bookkit.stats`; so no figure in the book is stale.
 """
 
 import json
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 
-from alexnet.bookkit.findings import finding
+from alexnet.bookkit.findings import Finding, configuration, finding
 from alexnet.bookkit.paths import RECORD, missing_from_wheel
+from alexnet.bookkit.stats import confidence_level, counted_verdict, measured_verdict, size
 from alexnet.bookkit.svg import element, scrolling_table
+from alexnet.bookkit.tiny_imagenet import tiny_finding
 from alexnet.console import printable
+from alexnet.experiments.runner import RUNS
 
-VERDICTS = ("holds", "does not hold", "cannot tell at this scale", "not run here")
+_SIZE_IN_WORDS = {
+    "as the paper says": "as large as the paper says",
+    "larger": "larger than the paper says",
+    "smaller": "smaller than the paper says",
+    "not comparable": "size not comparable",
+}
+_TIMES = ("never", "once", "twice", "three times", "four times", "five times")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """How a claim was measured, as far as its verdict, its size and its interval depend on it."""
+
+    figure: float | None  # the paper's, in the unit of ours, for the size; None: it has none
+    setting: dict  # the paper's "data" and "net", and fields of a run's configuration
+    looks: int  # at the runs, the last included, until their number was final
+    rate: str  # by what the learning rate was chosen
+    test_set_error: bool | None  # whether the interval has the test set's own; None: no test set
+
+    @property
+    def level(self) -> str:
+        """The level of the interval."""
+        return f"{100 * confidence_level(self.looks):.4g} %"
+
+    @property
+    def terms(self) -> str:
+        """What the interval stands for."""
+        terms = f"interval of {self.level}, looked at {_TIMES[self.looks]}; rate: {self.rate}"
+        if self.test_set_error is not None:
+            terms += "; with" if self.test_set_error else "; without"
+            terms += " the sampling error of the test set"
+        return terms
+
+
+@dataclass(frozen=True)
+class TinyImageNetResult:
+    """What came of a claim at two hundred classes of ImageNet; its size is never comparable."""
+
+    ours: str
+    verdict: str
+    looks: int  # as in Measurement
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,29 +73,66 @@ class Claim:
     claim: str
     paper: str  # the paper's figure
     ours: str | None  # the book's figure, or None if it was not run
-    verdict: str  # one of VERDICTS
+    verdict: str  # one of alexnet.bookkit.stats.VERDICTS
     page: str  # the chapter with the check
+    size: str | None = None  # one of alexnet.bookkit.stats.SIZES; None: nothing was measured
     why: str = ""  # what should be known with it
     logs: str = ""  # what the logs of 2012 say, for the table that closes the chapter on learning
+    agreement: str | None = None  # one of alexnet.bookkit.stats.AGREEMENTS, if it was counted
+    measured: Measurement | None = None
+    tiny_imagenet: TinyImageNetResult | None = None
+
+    @property
+    def kind(self) -> str:
+        """How it was checked: "counted", "measured", "by construction" or "not run"."""
+        if self.ours is None:
+            return "not run"
+        if self.measured:
+            return "measured"
+        return "counted" if self.agreement else "by construction"
+
+    @property
+    def notes(self) -> str:
+        """Why its interval is wider than others, and what should be known with it."""
+        notes = [self.why] if self.why else []
+        if self.measured and self.measured.looks > 1:
+            times = _TIMES[self.measured.looks]
+            wider = f"an interval of {self.measured.level}, since the runs were looked at {times}"
+            notes.insert(0, wider)
+        return "; ".join(notes)
+
+    @property
+    def size_text(self) -> str:
+        """The size in a few words after a comma, or nothing."""
+        return f", {_SIZE_IN_WORDS[self.size]}" if self.size else ""
 
     def __repr__(self) -> str:
-        why = f" ({self.why})" if self.why else ""
+        notes = f" ({self.notes})" if self.notes else ""
+        tiny = ""
+        if self.tiny_imagenet:
+            tiny = f" Tiny ImageNet: {self.tiny_imagenet.ours}. {self.tiny_imagenet.verdict}"
         return printable(
             f"{self.name}: {self.claim}. The paper: {self.paper}. Here: {self.ours or '–'}. "
-            f"{self.verdict}{why}"
+            f"{self.verdict}{self.size_text}{notes}{tiny}"
         )
 
     def _repr_html_(self) -> str:
         where = f"section {self.section}" if self.section[0].isdigit() else self.section
         is_signed = self.ours is not None and self.ours[0] in "+-"
         here = "here (plus for it, minus against)" if is_signed else "here"
-        why = f": {escape(self.why)}" if self.why else ""
+        notes = f": {escape(self.notes)}" if self.notes else ""
+        tiny = ""
+        if self.tiny_imagenet:
+            tiny = (
+                f" <span>Tiny ImageNet: <b>{escape(self.tiny_imagenet.ours)}</b> "
+                f"<strong>{self.tiny_imagenet.verdict}</strong></span>"
+            )
         return (
             f'<div class="claim" id="claim-{self.name}"><b>{self.name}</b> '
             f"<span>{escape(where)}: {escape(self.claim)}.</span> "
             f"<span>the paper: <b>{escape(self.paper)}</b></span>"
             f"<span>{here}: <b>{escape(self.ours or '–')}</b></span> "
-            f"<span><strong>{self.verdict}</strong>{why}</span></div>"
+            f"<span><strong>{self.verdict}</strong>{self.size_text}{notes}</span>{tiny}</div>"
         )
 
 
@@ -76,33 +158,74 @@ def claims() -> dict[str, Claim]:
     Raises:
         FileNotFoundError: outside a checkout of the repository.
     """
-    return {name: Claim(name, **row) for name, row in record()["claims"].items()}
+    found = {}
+    for name, row in record()["claims"].items():
+        fields = dict(row)
+        for field, kind in {"measured": Measurement, "tiny_imagenet": TinyImageNetResult}.items():
+            if fields.get(field):
+                fields[field] = kind(**fields[field])
+        found[name] = Claim(name, **fields)
+    return found
 
 
-def claim(name: str, ours: str | None = None, verdict: str | None = None) -> Claim:
-    """Look up a claim, and check it against what the calling cell has found.
+def judge(row: Claim, found: Finding | None = None) -> tuple[str, str | None]:
+    """The verdict on a claim, and the size of the effect, by the rule.
+
+    Args:
+        row: of the record; its own verdict and size are not looked at.
+        found: what the recorded runs say, if it was measured.
+
+    Returns:
+        One of :data:`alexnet.bookkit.stats.VERDICTS`; one of
+        :data:`alexnet.bookkit.stats.SIZES`, or None if it was not measured.
+    """
+    if row.kind == "not run":
+        return "not run here", None
+    if row.kind == "by construction":
+        return "holds by construction", None
+    if row.kind == "counted":
+        return counted_verdict(row.paper, row.ours, row.agreement), None
+    setting = dict(row.measured.setting)
+    data, net = setting.pop("data"), setting.pop("net")
+    configs = [configuration(run) for run in found.runs]
+    was_run = not setting or any(setting.items() <= config.items() for config in configs)
+    is_comparable = found.data == data and all(config["net"] == net for config in configs)
+    effect = found.effects[0]
+    return (
+        measured_verdict(found.effects, was_run),
+        size(effect, row.measured.figure, is_comparable),
+    )
+
+
+def judge_tiny_imagenet(
+    name: str, looks: int = 1, folder: Path = RUNS
+) -> TinyImageNetResult | None:
+    """What came of a claim at two hundred classes, by the same rule.
+
+    Args:
+        name: a key of :data:`alexnet.bookkit.tiny_imagenet.TINY_FINDINGS`, such as "P6".
+        looks: how many times the runs were looked at.
+        folder: where ``tiny-imagenet.json`` is.
+
+    Returns:
+        None if not all of its runs are recorded.
+    """
+    found = tiny_finding(name, looks, folder)
+    return found and TinyImageNetResult(found.ours, measured_verdict(found.effects), looks)
+
+
+def claim(name: str, ours: str | None = None) -> Claim:
+    """Look up a claim that was not measured, and check it against what the calling cell has found.
 
     Args:
         name: "P1" to "P29".
         ours: the book's figure, as computed; None if it was not run.
-        verdict: as computed; None for the recorded one.
 
     Raises:
-        ValueError: if the record says something else.
+        ValueError: if the record says something else, or has a verdict that does not follow.
     """
     row = claims()[name]
-    if ours != row.ours:
-        raise _contradiction(name, "figure", ours, row.ours)
-    if verdict is not None and verdict != row.verdict:
-        raise _contradiction(name, "verdict", verdict, row.verdict)
-    return row
-
-
-def _contradiction(name: str, what: str, found: str | None, recorded: str | None) -> ValueError:
-    return ValueError(
-        f"the {what} of {name} must be {recorded!r} as in {RECORD.name}, got {found!r}: "
-        "correct the one that is wrong"
-    )
+    return _checked(row, ours)
 
 
 def claim_from_runs(name: str) -> Claim:
@@ -112,10 +235,27 @@ def claim_from_runs(name: str) -> Claim:
         name: a key of :data:`alexnet.bookkit.findings.FINDINGS`, such as "P5".
 
     Raises:
-        ValueError: if the record says something else.
+        ValueError: if the record says something else, or has a verdict that does not follow.
     """
-    found = finding(name)
-    return claim(name, found.ours, found.verdict)
+    row = claims()[name]
+    found = finding(name, row.measured.looks)
+    return _checked(row, found.ours, found)
+
+
+def _checked(row: Claim, ours: str | None, found: Finding | None = None) -> Claim:
+    _check(row.name, "figure", ours, row.ours)
+    verdict, effect_size = judge(row, found)
+    _check(row.name, "verdict", verdict, row.verdict)
+    _check(row.name, "size", effect_size, row.size)
+    return row
+
+
+def _check(name: str, what: str, found: str | None, recorded: str | None) -> None:
+    if found != recorded:
+        raise ValueError(
+            f"the {what} of {name} must be {recorded!r} as in {RECORD.name}, got {found!r}: "
+            "correct the one that is wrong"
+        )
 
 
 def claims_table() -> str:
@@ -125,9 +265,15 @@ def claims_table() -> str:
     body = ""
     for row in claims().values():
         link = element("a", row.verdict, href=f"{row.page}.html#claim-{row.name}")
-        texts = (row.claim, row.paper, row.ours or "–", row.section, row.why)
+        verdict = link + row.size_text
+        here = row.ours or "–"
+        if row.tiny_imagenet:
+            result = row.tiny_imagenet
+            here += f"; Tiny ImageNet: {result.ours}, {result.verdict}"
+        notes = "; ".join(filter(None, [row.why, row.measured and row.measured.terms]))
+        texts = (row.claim, row.paper, here, row.section, notes)
         cells = element("th", row.name, scope="row")
-        for heading, cell in zip(headings[1:], (link, *map(escape, texts)), strict=True):
+        for heading, cell in zip(headings[1:], (verdict, *map(escape, texts)), strict=True):
             cells += element("td", cell, data_name=heading)
         body += element("tr", cells)
     return scrolling_table(head, body, "All claims", stacked=True)

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from alexnet.bookkit.paths import missing_from_wheel
 from alexnet.bookkit.stats import (
+    Effect,
     Interval,
     column_color_difference,
+    confidence_level,
     mean_difference,
     ratio,
-    ratio_verdict,
-    verdict,
 )
 from alexnet.experiments.config import RECIPE_2012, ExperimentConfig
 from alexnet.experiments.runner import RUNS
@@ -45,6 +45,14 @@ def _not_recorded_runs(path: Path, error: Exception) -> ValueError:
     )
 
 
+def configuration(run: dict) -> dict:
+    """All fields of a run's configuration, with the values that JSON has.
+
+    A file may be older than a field, which then had its default.
+    """
+    return json.loads(json.dumps(asdict(ExperimentConfig()))) | run["config"]
+
+
 def load_runs(name: str, folder: Path = RUNS, **fields: object) -> list[dict]:
     """Load the recorded runs of an experiment whose configurations have the given values.
 
@@ -64,12 +72,10 @@ def load_runs(name: str, folder: Path = RUNS, **fields: object) -> list[dict]:
         FileNotFoundError: if the experiment was not recorded, or outside a checkout.
         ValueError: if no run has these values, or if the file is no record of runs.
     """
-    default = asdict(ExperimentConfig())
     wanted = json.loads(json.dumps(fields))  # a tuple is a list, as in the file
     try:
         runs = list(_read(name, folder)["runs"])
-        # A file may be older than a field, which then had its default.
-        configs = [default | run["config"] for run in runs]
+        configs = [configuration(run) for run in runs]
     except (KeyError, TypeError) as error:
         raise _not_recorded_runs(folder / f"{name}.json", error) from error
     chosen = []
@@ -81,36 +87,40 @@ def load_runs(name: str, folder: Path = RUNS, **fields: object) -> list[dict]:
     return chosen
 
 
-def epochs_to(run: dict, error: float) -> float:
-    """Epochs until the training error over a quarter of an epoch was below a value.
+def errors_over_epochs(run: dict, metric: str) -> tuple[list[float], list[float | None]]:
+    """After how many epochs an error was measured, and the errors, fractions of the images.
 
     Args:
         run: a recorded run.
-        error: a fraction of the training images.
+        metric: ``"train_error"``, counted while training and averaged over quarters of an epoch;
+            ``"test_error"``, which is not measured after every epoch if there are few training
+            images; or ``"held_out_error"``, of runs that hold training images out.
+    """
+    errors = run["curve"][metric]
+    if metric == "train_error":
+        errors = [value for epoch in errors for value in epoch]
+        return [i / 4 for i in range(1, len(errors) + 1)], errors
+    if metric == "held_out_error":
+        return run["curve"]["held_out_epochs"], errors
+    epochs_apart = len(run["curve"]["loss"]) / len(errors)
+    return [i * epochs_apart for i in range(1, len(errors) + 1)], errors
+
+
+def epochs_to(run: dict, error: float, metric: str = "train_error") -> float:
+    """Epochs until an error was first measured below a value.
+
+    Args:
+        run: a recorded run.
+        error: a fraction of the images.
+        metric: see :func:`errors_over_epochs`.
 
     Returns:
-        A multiple of 1/4; infinity if the run never came there.
+        For the training error a multiple of 1/4; infinity if the run never came there.
     """
-    quarters = [value for epoch in run["curve"]["train_error"] for value in epoch]
-    for i, value in enumerate(quarters, 1):
+    for epochs, value in zip(*errors_over_epochs(run, metric)):
         if value is not None and value < error:  # None: the loss was not finite
-            return i / 4
+            return epochs
     return math.inf
-
-
-def epochs_to_best(run: dict, tolerance: float = 0.01) -> float:
-    """Epochs until the test error first came close to the lowest one of the run.
-
-    Args:
-        run: a recorded run.
-        tolerance: how close, as a fraction of the test images.
-    """
-    errors = run["curve"]["test_error"]
-    limit = min(errors) + tolerance
-    first = next(i for i, error in enumerate(errors, 1) if error <= limit)
-    # The test error is not measured after every epoch, the loss is.
-    epochs_per_test = len(run["curve"]["loss"]) / len(errors)
-    return first * epochs_per_test
 
 
 def final_errors(runs: list[dict], metric: str = "test_error") -> list[float]:
@@ -118,7 +128,7 @@ def final_errors(runs: list[dict], metric: str = "test_error") -> list[float]:
 
     Args:
         runs: recorded runs.
-        metric: ``"test_error"``, ``"final_train_error"`` or ``"ten_crop_error"``.
+        metric: ``"test_error"``, ``"final_train_error"``, ``"ten_crop_error"`` and the like.
 
     Raises:
         ValueError: if a run has diverged.
@@ -126,7 +136,7 @@ def final_errors(runs: list[dict], metric: str = "test_error") -> list[float]:
     errors = []
     for run in runs:
         curve = run["curve"]
-        if curve["test_error"][-1] is None:
+        if not curve["test_error"] or curve["test_error"][-1] is None:
             raise ValueError(
                 "final_errors needs runs with a finite loss, got one that diverged: leave it out, "
                 "or choose a lower learning rate"
@@ -137,8 +147,14 @@ def final_errors(runs: list[dict], metric: str = "test_error") -> list[float]:
     return errors
 
 
-def epoch_ratio(slow: list[dict], fast: list[dict], error: float) -> Interval:
-    """How many times as many epochs some runs need as others to reach a training error.
+def epoch_ratio(
+    slow: list[dict],
+    fast: list[dict],
+    error: float,
+    metric: str = "train_error",
+    level: float = 0.95,
+) -> Interval:
+    """How many times as many epochs some runs need as others to reach an error.
 
     A slow run that never reached it counts with all its epochs. The true ratio is then at least the
     estimate, and the interval has no upper end.
@@ -146,23 +162,83 @@ def epoch_ratio(slow: list[dict], fast: list[dict], error: float) -> Interval:
     Args:
         slow: recorded runs.
         fast: recorded runs, all of which reached the error.
-        error: a fraction of the training images.
+        error: a fraction of the images.
+        metric: see :func:`errors_over_epochs`.
+        level: of the interval.
 
     Raises:
         ValueError: if a fast run never reached the error.
     """
-    fast_epochs = [epochs_to(run, error) for run in fast]
-    slow_epochs = [epochs_to(run, error) for run in slow]
+    fast_epochs = [epochs_to(run, error, metric) for run in fast]
+    slow_epochs = [epochs_to(run, error, metric) for run in slow]
     if math.inf in fast_epochs:
         raise ValueError(
-            f"all fast runs must reach a training error below {error}, got one that does not: "
+            f"all fast runs must reach a {metric} below {error}, got one that does not: "
             "there is no ratio"
         )
     trained = [min(n, run["config"]["epochs"]) for n, run in zip(slow_epochs, slow)]
-    interval = ratio(trained, fast_epochs)
+    interval = ratio(trained, fast_epochs, level=level)
     if math.inf in slow_epochs:
         return interval._replace(high=math.inf)
     return interval
+
+
+def epoch_ratios(
+    slow: list[dict], fast: list[dict], metric: str = "test_error", level: float = 0.95
+) -> dict[int, Interval]:
+    """How many times as many epochs some runs need as others, for each error to be reached.
+
+    Args:
+        slow: recorded runs.
+        fast: recorded runs.
+        metric: see :func:`errors_over_epochs`.
+        level: of the intervals.
+
+    Returns:
+        Ratios by the error in whole per cent: from the highest that no run is below when it is
+        first measured, to the lowest that all runs come below.
+    """
+    errors = [errors_over_epochs(run, metric)[1] for run in (*slow, *fast)]
+    highest = min(each[0] for each in errors)
+    lowest = max(min(each) for each in errors)
+    lines = [line for line in range(99, 0, -1) if lowest < line / 100 <= highest]
+    return {line: epoch_ratio(slow, fast, line / 100, metric, level) for line in lines}
+
+
+def fastest_runs(runs: list[dict], error: float) -> list[dict]:
+    """Those of the learning rate that reaches a training error in the fewest epochs.
+
+    Args:
+        runs: recorded runs that differ in learning rate and seed only.
+        error: a fraction of the training images.
+
+    Returns:
+        The runs of the rate with the lowest geometric mean; a run that did not get there counts
+        with all its epochs.
+    """
+    by_rate: dict[float, list[dict]] = {}
+    for run in runs:
+        by_rate.setdefault(run["config"]["lr"], []).append(run)
+
+    def mean_epochs(same_rate: list[dict]) -> float:
+        epochs = [min(epochs_to(run, error), run["config"]["epochs"]) for run in same_rate]
+        return statistics.geometric_mean(epochs)
+
+    return min(by_rate.values(), key=mean_epochs)
+
+
+def gaps(runs: list[dict]) -> list[float]:
+    """How far the test error is above that of the training images in the end, in points.
+
+    Args:
+        runs: recorded runs whose learning rate fell to zero.
+
+    Returns:
+        One value a run.
+    """
+    test_errors = final_errors(runs)
+    train_errors = final_errors(runs, "final_train_error")
+    return [test - train for test, train in zip(test_errors, train_errors)]
 
 
 def accurate_runs(modification: str) -> list[dict]:
@@ -178,159 +254,216 @@ def accurate_runs(modification: str) -> list[dict]:
 
 @dataclass(frozen=True)
 class Finding:
-    """What the recorded runs say of a claim."""
+    """What the recorded runs say of a claim.
+
+    :mod:`alexnet.bookkit.claims` judges it, by the rule in :mod:`alexnet.bookkit.stats`.
+    """
 
     name: str  # of the idea behind the claim
-    ours: str  # the figure, with its 95 % interval where it has one
-    verdict: str  # one of alexnet.bookkit.claims.VERDICTS
+    ours: str  # the figure, with its interval where it has one
+    effects: tuple[Effect, ...]  # one for each part of the claim
+    data: str  # the data set of the runs
+    runs: list[dict]  # that it rests on
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.ours}\n{self.verdict}"
+        return f"{self.name}: {self.ours}"
 
 
-def _gain(name: str, without: list[float], with_it: list[float], paired: bool = False) -> Finding:
-    """The finding that an idea lowers an error in percent; "+" means that it does."""
-    mean, low, high = mean_difference(without, with_it, paired)
-    ours = f"{mean:+.1f} points ({low:+.1f} to {high:+.1f})"
-    return Finding(name, ours, verdict(low, high))
+def _data_of(experiment: str) -> str:
+    return _read(experiment, RUNS)["data"]["name"]
 
 
-def _times(interval: Interval) -> str:
+def _points(interval: Interval) -> str:
+    """An interval of a difference in percent; "+" means that the idea does as claimed."""
     mean, low, high = interval
-    return f"{mean:.1f} times ({low:.1f} to {high:.1f})"
+    return f"{mean:+.1f} points ({low:+.1f} to {high:+.1f})"
 
 
-def _relu_against_tanh() -> Finding:
+def _gain(
+    name: str,
+    experiment: str,
+    without: list[dict],
+    with_it: list[dict],
+    level: float,
+    measure: Callable[[list[dict]], list[float]] = final_errors,
+) -> Finding:
+    """The finding that an idea lowers what is measured, one value a run, in percent."""
+    interval = mean_difference(measure(without), measure(with_it), level=level)
+    effects = (Effect((interval,)),)
+    return Finding(name, _points(interval), effects, _data_of(experiment), without + with_it)
+
+
+def _train_errors(runs: list[dict]) -> list[float]:
+    return final_errors(runs, "final_train_error")
+
+
+def _relu_against_tanh(level: float) -> Finding:
     """P5: how many times as many epochs tanh takes to 25 % training error."""
-    recipe = {"init": "original", "pixels": "raw", "crop": None}
-    tanh = load_runs("relu", activation="tanh", target_train_error=0.25, **recipe)
-    relu = load_runs("relu", activation="relu", target_train_error=0.25, **recipe)
-    speedup = epoch_ratio(tanh, relu, 0.25)
-    ours = f"{_times(speedup)}, with the recipe of 2012"
-    return Finding("ReLU against tanh", ours, ratio_verdict(speedup.low, speedup.high, 6))
+    recipe = {"init": "original", "pixels": "raw", "crop": None, "target_train_error": 0.25}
+    tanh = fastest_runs(load_runs("relu", activation="tanh", **recipe), 0.25)
+    relu = load_runs("relu", activation="relu", **recipe)
+    speedup = epoch_ratio(tanh, relu, 0.25, level=level)
+    mean, low, high = speedup
+    ours = f"{mean:.1f} times ({low:.1f} to {high:.1f}), with the recipe of 2012"
+    effects = (Effect((speedup,), no_effect=1.0),)
+    return Finding("ReLU against tanh", ours, effects, _data_of("relu"), tanh + relu)
 
 
-def _response_normalization() -> Finding:
+def _response_normalization(level: float) -> Finding:
     """P9: what the paper's normalization takes off the test error, in points."""
     # Standardized pixels would make the layer divide by a constant.
     recipe = {"epochs": RECIPE_2012.epochs, "pixels": RECIPE_2012.pixels}
     without = load_runs("lrn", norm="none", **recipe)
     with_it = load_runs("lrn", norm="paper's alpha", **recipe)
-    name = "Local response normalisation"
-    return _gain(name, final_errors(without), final_errors(with_it))
+    return _gain("Local response normalisation", "lrn", without, with_it, level)
 
 
-def _overlapping_pooling() -> Finding:
+def _overlapping_pooling(level: float) -> Finding:
     """P10: what overlapping windows take off the test error, in points."""
     apart = load_runs("pooling", pool=(2, 2), epochs=RECIPE_2012.epochs)
     overlapping = load_runs("pooling", pool=(3, 2), epochs=RECIPE_2012.epochs)
-    return _gain("Pooling with overlap", final_errors(apart), final_errors(overlapping))
+    return _gain("Pooling with overlap", "pooling", apart, overlapping, level)
 
 
-def _ten_crops() -> Finding:
+def _ten_crops(level: float) -> Finding:
     """P14: what ten crops take off the test error of one, in points."""
     runs = load_runs("augmentation", augment="color")
-    one_crop = final_errors(runs)
     ten_crops = final_errors(runs, "ten_crop_error")
-    return _gain("Ten crops against one", one_crop, ten_crops, paired=True)
+    gain = mean_difference(final_errors(runs), ten_crops, paired=True, level=level)
+    effects = (Effect((gain,)),)
+    return Finding("Ten crops against one", _points(gain), effects, _data_of("augmentation"), runs)
 
 
-def _pca_color() -> Finding:
+def _pca_color(level: float) -> Finding:
     """P15: what PCA color takes off the test error, in points."""
     without = load_runs("augmentation", augment="crop")
     with_it = load_runs("augmentation", augment="color")
-    return _gain("PCA colour", final_errors(without), final_errors(with_it))
+    return _gain("PCA colour", "augmentation", without, with_it, level)
 
 
-def _dropout_iterations() -> Finding:
-    """P16: how many times as many epochs dropout takes to its best test error."""
-    with_it = load_runs("dropout", dropout=0.5, schedule="constant")
-    without = load_runs("dropout", dropout=0.0, schedule="constant")
-    slowdown = ratio(
-        [epochs_to_best(run) for run in with_it], [epochs_to_best(run) for run in without]
+def _dropout(level: float) -> Finding:
+    """P16: what dropout takes off the gap between test and training error; epochs with it.
+
+    The gap after a short training, on a tenth of the images and on all. The epochs on a tenth of
+    them, at a constant learning rate, for each error that may be meant by "converge".
+    """
+    runs, narrowing = [], []
+    for images in (5_000, 50_000):
+        recipe = {"schedule": "linear", "train_images": images}
+        without, with_it = (load_runs("dropout", dropout=p, **recipe) for p in (0.0, 0.5))
+        narrowing.append(mean_difference(gaps(without), gaps(with_it), level=level))
+        runs += without + with_it
+    fast, slow = (load_runs("dropout", dropout=p, schedule="constant") for p in (0.0, 0.5))
+    by_test = epoch_ratios(slow, fast, "test_error", level)
+    by_train = epoch_ratios(slow, fast, "train_error", level)
+    ratios = [interval.mean for interval in (*by_test.values(), *by_train.values())]
+    ours = (
+        f"{_points(narrowing[0])} of gap; "
+        f"{min(ratios):.1f} to {max(ratios):.1f} times the epochs, by error and line"
     )
-    doubled = ratio_verdict(slowdown.low, slowdown.high, 2)
-    return Finding("Dropout, iterations to converge", _times(slowdown), doubled)
+    longer = Effect((*by_test.values(), *by_train.values()), no_effect=1.0)
+    effects = (longer, Effect(tuple(narrowing)))
+    return Finding(
+        "Dropout, epochs and gap", ours, effects, _data_of("dropout"), runs + slow + fast
+    )
 
 
-def _weight_decay() -> Finding:
+def _weight_decay(level: float) -> Finding:
     """P18: what weight decay takes off the training error, in points."""
-    without = load_runs("learning", weight_decay=0.0, epochs=RECIPE_2012.epochs)
-    decay = RECIPE_2012.weight_decay
-    with_it = load_runs("learning", weight_decay=decay, epochs=RECIPE_2012.epochs)
-    return _gain(
-        "Weight decay, training error",
-        final_errors(without, "final_train_error"),
-        final_errors(with_it, "final_train_error"),
+    runs = load_runs("learning", epochs=RECIPE_2012.epochs)
+    # The paper's decay, if it is among them, is the least
+    least = min(run["config"]["weight_decay"] for run in runs if run["config"]["weight_decay"])
+    without, with_it = (
+        [run for run in runs if run["config"]["weight_decay"] == decay] for decay in (0.0, least)
     )
+    name = "Weight decay, training error"
+    return _gain(name, "learning", without, with_it, level, _train_errors)
 
 
-def _biases_of_one() -> Finding:
+def _biases_of_one(level: float) -> Finding:
     """P19: what biases of 1 take off the error in the first epoch, in points."""
 
-    def first_epoch_errors(init: str) -> list[float]:
-        runs = load_runs("learning", init=init, epochs=1)
+    def first_epoch_errors(runs: list[dict]) -> list[float]:
         return [100 * statistics.mean(run["curve"]["train_error"][0]) for run in runs]
 
-    zeros = first_epoch_errors("original")
-    ones = first_epoch_errors("original, biases 1")
-    return _gain("Biases of 1, error in the first epoch", zeros, ones)
+    zeros = load_runs("learning", init="original", epochs=1)
+    ones = load_runs("learning", init="original, biases 1", epochs=1)
+    name = "Biases of 1, error in the first epoch"
+    return _gain(name, "learning", zeros, ones, level, first_epoch_errors)
 
 
-def _one_column_gray() -> Finding:
-    """P24: in how many nets the columns differ in color."""
-    runs = accurate_runs("none")
-    num_apart = 0
+def column_distances(runs: list[dict]) -> list[float]:
+    """By how much the kernels of the two columns differ in color in the end, one value a run.
+
+    Args:
+        runs: of two-column nets.
+
+    Returns:
+        The difference of the columns' mean color fractions, without its sign.
+    """
+    distances = []
     for run in runs:
         _, trained = run["curve"]["coloured"]  # color fractions of the kernels, before and after
-        _, p_value = column_color_difference(trained)
+        half = len(trained) // 2
+        first, second = statistics.mean(trained[:half]), statistics.mean(trained[half:])
+        distances.append(abs(second - first))
+    return distances
+
+
+def _one_column_gray(level: float) -> Finding:
+    """P24: how much more the columns differ in color than halves of nets without columns."""
+    columns, halves = accurate_runs("none"), accurate_runs("no columns")
+    more = mean_difference(column_distances(columns), column_distances(halves), level=level)
+    num_apart = 0
+    for run in columns:
+        _, p_value = column_color_difference(run["curve"]["coloured"][1])
         num_apart += p_value < 0.05
-    ours = f"{num_apart} of {len(runs)} nets have columns that differ"
-    differ = "holds" if num_apart == len(runs) else "does not hold"
-    return Finding("One column grey, one coloured", ours, differ)
+    ours = f"{more:+.2f} more than without columns; {num_apart} of {len(columns)} nets are apart"
+    effects = (Effect((more,)),)
+    data = _data_of("specialisation")
+    return Finding("One column grey, one coloured", ours, effects, data, columns + halves)
 
 
-def _neighbors_of_the_same_class() -> Finding:
+def _neighbors_of_the_same_class(level: float) -> Finding:
     """P25: how often neighbors in the last hidden layer are of one class."""
     # Of each query the fraction of its six nearest neighbors that are of its class
     same = _read("small", RUNS)["same_class"]
-    difference = mean_difference(same["hidden"], same["pixels"], paired=True)
+    difference = mean_difference(same["hidden"], same["pixels"], paired=True, level=level)
     hidden = 100 * statistics.mean(same["hidden"])
     pixels = 100 * statistics.mean(same["pixels"])
     ours = f"{hidden:.0f} % of six, in pixels {pixels:.0f} %"
-    closer = verdict(difference.low, difference.high)
-    return Finding("Neighbours of the same class", ours, closer)
+    effects = (Effect((difference,)),)
+    return Finding("Neighbours of the same class", ours, effects, _data_of("small"), [])
 
 
-def _augmentation_time() -> Finding:
-    """P28: the fraction of a training step that the augmentation takes."""
+def _augmentation_time(level: float) -> Finding:
+    """P28: how many times as long as the augmentation the rest of a training step takes."""
     runs = load_runs("augmentation", augment="color")
     fractions = [run["augment_share"] for run in runs]  # of the time of a step
-    ours = f"{100 * statistics.mean(fractions):.0f} % of a step"
+    rest = [1 - fraction for fraction in fractions]
     # Prepared ahead as in 2012, a batch costs nothing if it is ready before the step is.
-    is_free = "holds" if max(fractions) < 0.5 else "does not hold"
-    return Finding("Augmentation, share of a step", ours, is_free)
+    longer = ratio(rest, fractions, paired=True, level=level)
+    ours = f"{100 * statistics.mean(fractions):.0f} % of a step"
+    effects = (Effect((longer,), no_effect=1.0),)
+    data = _data_of("augmentation")
+    return Finding("Augmentation, share of a step", ours, effects, data, runs)
 
 
-def _crops_and_flips() -> Finding:
+def _crops_and_flips(level: float) -> Finding:
     """P29: what crops and flips take off the gap between test and training error."""
-
-    def gaps(augment: str) -> list[float]:
-        runs = load_runs("augmentation", augment=augment)
-        test_errors = final_errors(runs)
-        train_errors = final_errors(runs, "final_train_error")
-        return [test - train for test, train in zip(test_errors, train_errors)]
-
-    return _gain("Windows and mirror images, gap", gaps("none"), gaps("crop"))
+    without = load_runs("augmentation", augment="none")
+    with_it = load_runs("augmentation", augment="crop")
+    name = "Windows and mirror images, gap"
+    return _gain(name, "augmentation", without, with_it, level, gaps)
 
 
-FINDINGS: dict[str, Callable[[], Finding]] = {
+FINDINGS: dict[str, Callable[[float], Finding]] = {
     "P5": _relu_against_tanh,
     "P9": _response_normalization,
     "P10": _overlapping_pooling,
     "P14": _ten_crops,
     "P15": _pca_color,
-    "P16": _dropout_iterations,
+    "P16": _dropout,
     "P18": _weight_decay,
     "P19": _biases_of_one,
     "P24": _one_column_gray,
@@ -340,10 +473,12 @@ FINDINGS: dict[str, Callable[[], Finding]] = {
 }
 
 
-def finding(claim: str) -> Finding:
+def finding(claim: str, looks: int = 1) -> Finding:
     """Compute what the recorded runs say of a claim.
 
     Args:
         claim: a key of :data:`FINDINGS`, such as "P9".
+        looks: how many times its runs were looked at before their number was final, see
+            :func:`alexnet.bookkit.stats.confidence_level`.
     """
-    return FINDINGS[claim]()
+    return FINDINGS[claim](confidence_level(looks))

@@ -1,15 +1,27 @@
 """Differences and ratios of means over seeds, their confidence intervals, and verdicts on them.
 
-One rule for all chapters: an effect is there if its whole interval lies on the claimed side.
+One rule for all claims. The verdict says whether there is an effect in the claimed direction, and
+the paper's figure plays no part in it. The size compares the effect with that figure.
 """
 
 import math
+import re
 import statistics
 import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from scipy.stats import permutation_test, ttest_ind, ttest_rel
+
+VERDICTS = ("holds", "does not hold", "cannot tell", "not run here", "holds by construction")
+SIZES = ("as the paper says", "larger", "smaller", "not comparable")
+
+# How a count may agree with the paper's, which is often a round number
+AGREEMENTS = ("within 2 %", "at most", "all")
+
+# By the number of looks at the data, the level at which an interval of each look must be taken so
+# that, without an effect, any of them excludes it in 5 % of all cases (Pocock, 1977, Biometrika 64)
+_LEVELS = (0.95, 0.9706, 0.9779, 0.9818, 0.9842)
 
 
 class Interval(NamedTuple):
@@ -53,55 +65,142 @@ def mean_difference(
     return Interval(difference, float(bounds.low), float(bounds.high))
 
 
-def ratio(a: Sequence[float], b: Sequence[float]) -> Interval:
-    """The geometric mean of ``a`` over that of ``b``, with its 95 % confidence interval.
+def ratio(
+    a: Sequence[float], b: Sequence[float], paired: bool = False, level: float = 0.95
+) -> Interval:
+    """The geometric mean of ``a`` over that of ``b``, with its confidence interval.
 
-    The interval is Welch's of the logarithms, so it is not symmetric about the ratio.
+    The interval is that of the logarithms, so it is not symmetric about the ratio.
 
     Args:
         a: one value a run, each above 0.
         b: one value a run, each above 0.
+        paired: as in :func:`mean_difference`.
+        level: the confidence level, between 0 and 1.
     """
     log_a = [math.log(value) for value in a]
     log_b = [math.log(value) for value in b]
-    mean, low, high = mean_difference(log_a, log_b)
+    mean, low, high = mean_difference(log_a, log_b, paired, level)
     return Interval(math.exp(mean), math.exp(low), math.exp(high))
 
 
-def verdict(low: float, high: float, claimed: float = 0.0) -> str:
-    """The verdict on the claim that a quantity is larger than ``claimed``.
+def confidence_level(looks: int) -> float:
+    """The level of an interval after the data were looked at a number of times.
+
+    Whoever looks at the first seeds, and then decides whether to train more, has more than one
+    chance to find an effect where there is none; a higher level makes up for it.
+
+    Args:
+        looks: 1 if the number of seeds was fixed beforehand, at most 5.
+
+    Raises:
+        ValueError: for another number of looks.
+    """
+    if not 1 <= looks <= len(_LEVELS):
+        raise ValueError(f"looks must be 1 to {len(_LEVELS)}, got {looks}")
+    return _LEVELS[looks - 1]
+
+
+def verdict(low: float, high: float, no_effect: float = 0.0) -> str:
+    """The verdict on the claim that a quantity is larger than it would be without an effect.
 
     Args:
         low: lower bound of its confidence interval.
         high: upper bound of its confidence interval.
-        claimed: the value that the quantity is claimed to exceed.
+        no_effect: 0 for a difference, 1 for a ratio.
 
     Returns:
-        One of :data:`alexnet.bookkit.claims.VERDICTS`.
+        One of the first three of :data:`VERDICTS`.
     """
-    if low > claimed:
+    if low > no_effect:
         return "holds"
-    if high < claimed:
+    if high < no_effect:
         return "does not hold"
-    return "cannot tell at this scale"
+    return "cannot tell"
 
 
-def ratio_verdict(low: float, high: float, claimed: float) -> str:
-    """The verdict on a claim such as "six times as fast".
+class Effect(NamedTuple):
+    """What was measured of a claim, or of a part of it.
 
-    It holds if there is an effect (the interval lies above 1) that may be as large as claimed.
+    Mostly one interval. Where the answer may depend on where a line is drawn, such as an error that
+    is to be reached, there is one for each line of the range.
+    """
+
+    intervals: tuple[Interval, ...]
+    no_effect: float = 0.0  # 1 for ratios
+
+    @property
+    def verdict(self) -> str:
+        """That of all lines, or "cannot tell" if it depends on the line."""
+        found = {verdict(low, high, self.no_effect) for _, low, high in self.intervals}
+        return found.pop() if len(found) == 1 else "cannot tell"
+
+
+def measured_verdict(effects: Sequence[Effect], setting_was_run: bool = True) -> str:
+    """The verdict on a claim of one part or more, all of which it asserts.
 
     Args:
-        low: lower bound of the ratio's confidence interval.
-        high: upper bound of the ratio's confidence interval.
-        claimed: the claimed ratio, above 1.
+        effects: one for each part.
+        setting_was_run: whether the setting that the paper speaks of is among the runs; without it
+            they cannot tell, whatever they show.
 
     Returns:
-        One of :data:`alexnet.bookkit.claims.VERDICTS`.
+        One of the first three of :data:`VERDICTS`.
     """
-    if low > 1 and high >= claimed:
-        return "holds"
-    return verdict(low, high, claimed)
+    if not setting_was_run:
+        return "cannot tell"
+    found = [effect.verdict for effect in effects]
+    if "does not hold" in found:
+        return "does not hold"
+    return "cannot tell" if "cannot tell" in found else "holds"
+
+
+def counted_verdict(paper: str, ours: str, agreement: str) -> str:
+    """The verdict on a number that follows from the paper's own description.
+
+    Args:
+        paper: the paper's figure, such as "60 million" or "at most 1 %".
+        ours: what was counted, such as "60,965,224"; for "all", such as "8 of 9".
+        agreement: one of :data:`AGREEMENTS`: ours differs from the paper's figure by less than two
+            per cent, is not above it, or is a number of things out of as many.
+
+    Returns:
+        "holds" or "does not hold".
+    """
+    if agreement == "all":
+        right, things = re.match(r"(\d+) of (\d+)", ours).groups()
+        agrees = right == things
+    elif agreement == "at most":
+        agrees = leading_number(ours) <= leading_number(paper)
+    else:
+        agrees = abs(leading_number(ours) / leading_number(paper) - 1) < 0.02
+    return "holds" if agrees else "does not hold"
+
+
+def leading_number(text: str) -> float:
+    """The first number in a text such as "60 million", "9.97 bits" or "at most 1 %"."""
+    digits, unit = re.search(r"(\d[\d,]*\.?\d*)( million)?", text).groups()
+    return float(digits.replace(",", "")) * (1e6 if unit else 1)
+
+
+def size(effect: Effect, claimed: float | None, is_comparable: bool) -> str:
+    """How large an effect is, beside what the paper says.
+
+    Args:
+        effect: what was measured.
+        claimed: the paper's figure, in the same unit; None if it has none.
+        is_comparable: whether data set and net are the paper's.
+
+    Returns:
+        One of :data:`SIZES`.
+    """
+    if claimed is None or not is_comparable:
+        return "not comparable"
+    if all(interval.low > claimed for interval in effect.intervals):
+        return "larger"
+    if all(interval.high < claimed for interval in effect.intervals):
+        return "smaller"
+    return "as the paper says"
 
 
 def column_color_difference(color_fractions: Sequence[float]) -> tuple[float, float]:

@@ -1,19 +1,21 @@
-import json
 import re
+from dataclasses import replace
 
 import nbformat
 import pytest
 
+from alexnet.bookkit import claims as claims_module
 from alexnet.bookkit.claims import (
-    VERDICTS,
     claim,
     claim_from_runs,
     claims,
     claims_table,
+    judge,
     record,
 )
 from alexnet.bookkit.findings import FINDINGS, finding
 from alexnet.bookkit.paths import BOOK
+from alexnet.bookkit.stats import AGREEMENTS, SIZES, VERDICTS, Effect, Interval
 
 CALL = re.compile(r'\bclaim(_from_runs)?\("(P\d+)"(,?)')
 
@@ -22,7 +24,7 @@ def calls(page):
     """The claims that the cells of a page ask for.
 
     Returns:
-        By name whether the cell brings a figure, and what the page stores of it.
+        By name whether the cell brings a figure, and the cards that the page stores of it.
     """
     found = {}
     for cell in nbformat.read(BOOK / f"{page}.ipynb", 4).cells:
@@ -31,7 +33,8 @@ def calls(page):
         for from_runs, name, comma in CALL.findall(cell.source):
             assert name not in found, f"{page} asks for {name} twice"
             is_computed = bool(from_runs or comma)
-            found[name] = is_computed, json.dumps(cell.outputs, ensure_ascii=False)
+            cards = [output.get("data", {}).get("text/html") for output in cell.outputs]
+            found[name] = is_computed, cards
     return found
 
 
@@ -41,55 +44,153 @@ PAGES = {path.stem: calls(path.stem) for path in sorted(BOOK.glob("*.ipynb"))}
 def test_every_claim_has_a_row():
     assert list(claims()) == [f"P{n}" for n in range(1, 30)]
     for row in claims().values():
-        assert row.verdict in VERDICTS and row.section and row.claim and row.paper
-        assert (row.ours is None) == (row.verdict == "not run here")
+        assert row.section and row.claim and row.paper
         assert row.ours or row.why, f"{row.name} was not run: why?"
+    assert {row.verdict for row in claims().values()} == set(VERDICTS)
+
+
+def test_what_the_rule_needs_stands_in_the_rows():
+    kinds = {}
+    for row in claims().values():
+        kinds.setdefault(row.kind, []).append(row.name)
+        assert not (row.agreement and row.measured)
+        assert row.agreement in (None, *AGREEMENTS) and row.size in (None, *SIZES)
+    assert kinds["by construction"] == ["P4", "P11", "P17"]
+    assert kinds["counted"] == ["P1", "P2", "P3", "P12", "P13", "P27"]
+    assert kinds["measured"] == list(FINDINGS)
+    looks = {name: claims()[name].measured.looks for name in FINDINGS}
+    assert {name: n for name, n in looks.items() if n > 1} == {"P9": 4, "P24": 2}
 
 
 @pytest.mark.parametrize("name", claims())
 def test_a_row_comes_from_the_one_cell_that_it_leads_to(name):
     row = claims()[name]
     assert [page for page, found in PAGES.items() if name in found] == [row.page]
-    is_computed, stored = PAGES[row.page][name]
+    is_computed, cards = PAGES[row.page][name]
     assert is_computed == (row.ours is not None)
-    assert f'id=\\"claim-{name}\\"' in stored
-    assert row.verdict in stored and (row.ours or "–") in stored
+    assert row._repr_html_() in cards
+
+
+# The rule
+
+
+@pytest.fixture(scope="module")
+def found():
+    """What the recorded runs say of each claim that was measured."""
+    return {name: finding(name, claims()[name].measured.looks) for name in FINDINGS}
+
+
+@pytest.mark.parametrize("name", claims())
+def test_a_verdict_follows_from_the_rule(name, found):
+    row = claims()[name]
+    assert judge(row, found.get(name)) == (row.verdict, row.size)
+    if name in FINDINGS:
+        assert row.ours == found[name].ours
+        assert claim_from_runs(name) == row
+    else:
+        assert claim(name, row.ours) == row
 
 
 @pytest.mark.parametrize("name", FINDINGS)
-def test_a_row_of_a_recorded_run_is_what_the_run_says(name):
-    assert (claims()[name].ours, claims()[name].verdict) == (
-        finding(name).ours,
-        finding(name).verdict,
-    )
-    assert claim_from_runs(name) == claims()[name]
+def test_other_runs_have_another_verdict(name, found):
+    """With all intervals on the other side, and with one that no effect is in."""
+    row = claims()[name]
+    row = replace(row, measured=replace(row.measured, setting={"data": "", "net": ""}))
+    for low, expected in {0.5: "holds", -1.5: "does not hold", -0.5: "cannot tell"}.items():
+        effects = []
+        for effect in found[name].effects:
+            interval = Interval(low + 0.5, low, low + 1)
+            moved = Interval(*(value + effect.no_effect for value in interval))
+            effects.append(Effect((moved,) * len(effect.intervals), effect.no_effect))
+        verdict, _ = judge(row, replace(found[name], effects=tuple(effects)))
+        assert verdict == expected
+
+
+def judged_with(name, **changed):
+    """The verdict and the size if a field of the measurement were another."""
+    row = claims()[name]
+    row = replace(row, measured=replace(row.measured, **changed))
+    return judge(row, finding(name, row.measured.looks))
+
+
+def test_one_look_would_make_p9_hold():
+    assert [judged_with("P9", looks=n)[0] for n in (1, 2, 3, 4)] == ["holds"] * 2 + [
+        "cannot tell"
+    ] * 2
+
+
+def test_a_decay_that_was_run_would_refute_p18():
+    setting = claims()["P18"].measured.setting
+    assert judged_with("P18", setting=setting | {"weight_decay": 0.004})[0] == "does not hold"
+    assert judged_with("P18", setting=setting | {"weight_decay": 0.002})[0] == "cannot tell"
+
+
+def test_one_line_would_decide_p16(found):
+    """By the training error it takes longer at any line; by the test error it depends."""
+    longer, gap = found["P16"].effects
+    assert gap.verdict == "holds" and len(longer.intervals) > 40
+    verdicts = set()
+    for interval in longer.intervals:
+        effects = (Effect((interval,), no_effect=1), gap)
+        verdicts.add(judge(claims()["P16"], replace(found["P16"], effects=effects))[0])
+    assert verdicts == {"holds", "cannot tell", "does not hold"}
+
+
+def test_sizes_follow_from_the_papers_figure_and_setting(found):
+    mean, low, high = found["P5"].effects[0].intervals[0]
+    sizes = {low - 0.1: "larger", mean: "as the paper says", high + 0.1: "smaller"}
+    for figure, expected in sizes.items():
+        assert judged_with("P5", figure=figure) == ("holds", expected)
+    setting = claims()["P5"].measured.setting
+    for other in ({"data": "ImageNet"}, {"net": "AlexNet"}):
+        assert judged_with("P5", setting=setting | other) == ("holds", "not comparable")
+
+
+@pytest.mark.parametrize("name", ["P1", "P2", "P12"])
+def test_a_round_number_may_be_off_by_two_per_cent(name):
+    row = claims()[name]
+    assert judge(replace(row, ours="61")) == ("does not hold", None)
+    assert judge(replace(row, ours=row.paper)) == ("holds", None)
 
 
 def test_a_cell_that_finds_something_else_fails():
     assert claim("P13", "2178 times").verdict == "does not hold"
-    for wrong in [
-        ("P13", "2048 times"),
-        ("P13",),
-        ("P13", "2178 times", "holds"),
-        ("P6", "1.7 points"),
-    ]:
+    for wrong in [("P13", "2048 times"), ("P13",), ("P6", "1.7 points"), ("P17", "another")]:
         message = f"of {wrong[0]} must be .* as in record.json, got .*: correct the one"
         with pytest.raises(ValueError, match=message):
             claim(*wrong)
 
 
+@pytest.mark.parametrize(
+    ("name", "field", "other"),
+    [
+        ("P13", "verdict", "holds"),
+        ("P18", "verdict", "does not hold"),
+        ("P5", "size", "as the paper says"),
+    ],
+)
+def test_a_record_that_does_not_follow_from_the_rule_fails(name, field, other, monkeypatch):
+    row = claims()[name]
+    monkeypatch.setattr(claims_module, "claims", lambda: {name: replace(row, **{field: other})})
+    with pytest.raises(ValueError, match=f"the {field} of {name} must be '{other}' as in"):
+        claim_from_runs(name) if name in FINDINGS else claim(name, row.ours)
+
+
 def test_runs_that_say_something_else_fail(monkeypatch):
-    other = FINDINGS["P9"]()
-    monkeypatch.setitem(FINDINGS, "P10", lambda: other)
+    monkeypatch.setitem(FINDINGS, "P10", FINDINGS["P9"])
     with pytest.raises(ValueError, match="the figure of P10 must be"):
         claim_from_runs("P10")
 
 
 def test_a_claim_is_shown_as_text_and_as_a_card():
     row = claims()["P9"]
-    assert repr(row).startswith("P9: ") and repr(row).endswith(f"{row.verdict} ({row.why})")
+    text = f"{row.verdict}, size not comparable ({row.notes})"
+    assert repr(row).startswith("P9: ") and repr(row).endswith(text)
     card = row._repr_html_()
     assert 'id="claim-P9"' in card and "here (plus for it, minus against)" in card
+    assert "<strong>cannot tell</strong>, size not comparable: an interval of 98.18 %" in card
+    assert "<strong>holds</strong>, larger than the paper says: " in claims()["P5"]._repr_html_()
+    assert "<strong>holds</strong></span>" in claims()["P1"]._repr_html_()
     assert "Figure 2: " in claims()["P3"]._repr_html_()
     assert "section 3.1, Figure 1: " in claims()["P5"]._repr_html_()
 
@@ -114,12 +215,22 @@ def test_no_other_claim_has_a_figure_of_the_logs():
     assert found == ["P9", "P10", "P14"]
 
 
-def test_all_verdicts_stand_in_the_introduction():
+def test_all_verdicts_and_sizes_stand_in_the_introduction():
     intro = (BOOK / "intro.md").read_text(encoding="utf-8")
-    explained = re.findall(r"^\| ([a-z ]+) \|", intro, re.M)
-    assert explained[1:] == list(VERDICTS)
+    explained = dict(re.findall(r"^\| ([a-z ]+) \| (.+) \|$", intro, re.M))
+    assert list(explained) == ["verdict", *VERDICTS, "size", *SIZES]
+    named = re.findall(r"P\d+", explained["holds by construction"])
+    assert named == [row.name for row in claims().values() if row.kind == "by construction"]
 
 
 def test_the_table_of_claims_links_to_every_cell():
     links = re.findall(r'href="(\w+)\.html#claim-(P\d+)"', claims_table())
     assert links == [(row.page, row.name) for row in claims().values()]
+
+
+def test_the_table_of_claims_says_how_each_was_measured():
+    table = claims_table()
+    assert "interval of 98.18 %, looked at four times; rate: of each net, by the loss" in table
+    assert table.count("without the sampling error of the test set") == 6
+    assert table.count("with the sampling error of the test set") == 1
+    assert "</a>, larger than the paper says</td>" in table

@@ -1,0 +1,208 @@
+"""What the recorded runs on Tiny ImageNet say of the paper's claims.
+
+``python -m alexnet.experiments tiny-imagenet`` makes them, in groups: nets without one of their
+parts, on 200 classes; what holds overfitting back, on 40 classes; and the rest. Nothing is said of
+a claim until all of its runs are there.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from alexnet.bookkit.findings import (
+    Finding,
+    column_distances,
+    configuration,
+    epoch_ratios,
+    final_errors,
+    gaps,
+    load_runs,
+)
+from alexnet.bookkit.stats import Effect, Interval, confidence_level, mean_difference
+from alexnet.experiments.runner import RUNS
+
+NUM_SEEDS = 3  # fixed beforehand
+
+# The runs of all classes, and those of the setting that overfits: of the whole net. The others
+# differ in a field or two
+_WHOLE = {
+    "test": "at the end",
+    "num_classes": None,
+    "modification": "none",
+    "activation": "relu",
+    "crop": 56,
+    "pool": [3, 2],
+}
+_OVERFITS = {
+    "test": "at the end",
+    "num_classes": 40,
+    "augment": "color",
+    "dropout": 0.5,
+    "weight_decay": 0.0005,
+}
+
+# Takes fields of configurations, and returns the runs that have them
+Select = Callable[[dict], list[dict]]
+Measure = Callable[[Select, float], Finding]
+
+
+class _MissingRuns(Exception):
+    """Not all runs of a claim are recorded."""
+
+
+def _finding(name: str, ours: str, effects: list[Effect], runs: list[dict]) -> Finding:
+    return Finding(name, ours, tuple(effects), "Tiny ImageNet", runs)
+
+
+def _points(*gains: Interval) -> str:
+    return " and ".join(f"{gain:+.1f}" for gain in gains) + " points"
+
+
+def _errors(
+    name: str,
+    without: dict,
+    with_it: dict,
+    num_parts: int,
+    note: str,
+    select: Select,
+    level: float,
+) -> Finding:
+    """What an idea takes off the top-1 and the top-5 error.
+
+    Args:
+        name: of the idea.
+        without: fields of the runs without it.
+        with_it: fields of the runs with it.
+        num_parts: 1 if the claim is about the top-1 error, 2 if it is about both.
+        note: follows the figures.
+        select: see :data:`Select`.
+        level: of the intervals.
+    """
+    worse, better = select(without), select(with_it)
+    gains = []
+    for metric in ("test_error", "test_top5_error"):
+        a, b = final_errors(worse, metric), final_errors(better, metric)
+        gains.append(mean_difference(a, b, level=level))
+    effects = [Effect((gain,)) for gain in gains[:num_parts]]
+    return _finding(name, _points(*gains) + note, effects, worse + better)
+
+
+def _ten_crops(select: Select, level: float) -> Finding:
+    """P14: what ten crops take off the error of one."""
+    runs = select(_WHOLE)
+    gains = []
+    for one, ten in (
+        ("test_error", "ten_crop_error"),
+        ("test_top5_error", "ten_crop_top5_error"),
+    ):
+        a, b = final_errors(runs, one), final_errors(runs, ten)
+        gains.append(mean_difference(a, b, paired=True, level=level))
+    effects = [Effect((gains[0],))]  # the claim is about the top-1 error
+    return _finding("Ten crops against one", _points(*gains), effects, runs)
+
+
+def _dropout(select: Select, level: float) -> Finding:
+    """P16: what dropout takes off the gap between test and training error; epochs with it."""
+    without, with_it = select(_OVERFITS | {"dropout": 0.0}), select(_OVERFITS)
+    gap = mean_difference(gaps(without), gaps(with_it), level=level)
+    longer = []
+    for metric in ("held_out_error", "train_error"):
+        longer += epoch_ratios(with_it, without, metric, level).values()
+    ratios = [interval.mean for interval in longer]
+    ours = (
+        f"{_points(gap)} of gap; {min(ratios):.1f} to {max(ratios):.1f} times the epochs, "
+        "by error and line; 40 classes"
+    )
+    effects = [Effect(tuple(longer), no_effect=1.0), Effect((gap,))]
+    return _finding("Dropout, epochs and gap", ours, effects, without + with_it)
+
+
+def _training_error(runs: list[dict]) -> list[float]:
+    return final_errors(runs, "final_train_error")
+
+
+def _overfitting(
+    name: str,
+    without: dict,
+    measure: Callable[[list[dict]], list[float]],
+    select: Select,
+    level: float,
+) -> Finding:
+    """What an idea takes off another quantity in percent, where the net overfits."""
+    runs, base = select(_OVERFITS | without), select(_OVERFITS)
+    gain = mean_difference(measure(runs), measure(base), level=level)
+    return _finding(name, f"{_points(gain)}, 40 classes", [Effect((gain,))], runs + base)
+
+
+def _columns(select: Select, level: float) -> Finding:
+    """P24: how much more the columns differ in color than halves of nets without columns."""
+    columns, halves = select(_WHOLE), select(_WHOLE | {"modification": "no columns"})
+    more = mean_difference(column_distances(columns), column_distances(halves), level=level)
+    ours = f"{more:+.2f} more than without columns"
+    return _finding("One column grey, one coloured", ours, [Effect((more,))], columns + halves)
+
+
+def _middle_convolutions(select: Select, level: float) -> Finding:
+    """P26: what each convolution in the middle takes off the top-1 error."""
+    base = select(_WHOLE)
+    texts, effects, runs = [], [], list(base)
+    for layer in ("conv3", "conv4", "conv5"):
+        removed = select(_WHOLE | {"modification": f"without {layer}"})
+        loss = mean_difference(final_errors(removed), final_errors(base), level=level)
+        texts.append(f"{loss:+.1f} without {layer}")
+        effects.append(Effect((loss,)))
+        runs += removed
+    return _finding("Middle convolutions", f"{', '.join(texts)}, points", effects, runs)
+
+
+_TANH = _WHOLE | {"activation": "tanh"}
+_HALF = _WHOLE | {"modification": "one GPU's half"}
+_NO_LRN = _WHOLE | {"modification": "without LRN"}
+_OVERLAP = _WHOLE | {"crop": 48}  # as many positions with either pooling
+_APART = _OVERLAP | {"pool": [2, 2]}
+_NO_COLOR = _OVERFITS | {"augment": "crop"}
+
+TINY_FINDINGS: dict[str, Measure] = {
+    "P5": partial(_errors, "ReLU against tanh", _TANH, _WHOLE, 1, " after as many epochs"),
+    "P6": partial(_errors, "All kernels against half", _HALF, _WHOLE, 2, ""),
+    "P8": partial(_errors, "Local response normalisation", _NO_LRN, _WHOLE, 2, ""),
+    "P10": partial(_errors, "Pooling with overlap", _APART, _OVERLAP, 2, ""),
+    "P14": _ten_crops,
+    "P15": partial(_errors, "PCA colour", _NO_COLOR, _OVERFITS, 1, ", 40 classes"),
+    "P16": _dropout,
+    "P18": partial(_overfitting, "Weight decay", {"weight_decay": 0.0}, _training_error),
+    "P24": _columns,
+    "P26": _middle_convolutions,
+    "P29": partial(_overfitting, "Windows and mirror images", {"augment": "color only"}, gaps),
+}
+
+
+def tiny_finding(claim: str, looks: int = 1, folder: Path = RUNS) -> Finding | None:
+    """Compute what the recorded runs say of a claim.
+
+    Args:
+        claim: a key of :data:`TINY_FINDINGS`, such as "P6".
+        looks: how many times the runs were looked at, see
+            :func:`alexnet.bookkit.stats.confidence_level`.
+        folder: where ``tiny-imagenet.json`` is.
+
+    Returns:
+        None if not all of its runs are recorded.
+
+    Raises:
+        ValueError: if the file is no record of runs, or if a run has diverged.
+    """
+    if not (folder / "tiny-imagenet.json").exists():
+        return None
+    recorded = load_runs("tiny-imagenet", folder)
+
+    def select(fields: dict) -> list[dict]:
+        runs = [run for run in recorded if fields.items() <= configuration(run).items()]
+        if len(runs) < NUM_SEEDS:
+            raise _MissingRuns
+        return runs
+
+    try:
+        return TINY_FINDINGS[claim](select, confidence_level(looks))
+    except _MissingRuns:
+        return None

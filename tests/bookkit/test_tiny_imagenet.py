@@ -1,0 +1,142 @@
+"""Made-up runs, of which the differences are known."""
+
+import json
+from itertools import product
+
+import pytest
+
+from alexnet.bookkit import claims as claims_module
+from alexnet.bookkit.claims import claims, claims_table, judge_tiny_imagenet
+from alexnet.bookkit.tiny_imagenet import TINY_FINDINGS, tiny_finding
+
+BASE = {
+    "net": "tiny-imagenet",
+    "num_classes": None,
+    "test": "at the end",
+    "modification": "none",
+    "activation": "relu",
+    "crop": 56,
+    "pool": [3, 2],
+    "augment": "color",
+    "dropout": 0.5,
+    "weight_decay": 0.0005,
+    "epochs": 4,
+}
+FEW = {"num_classes": 40}
+
+# Fields in which a run differs from the whole net, and by how many points its errors are higher
+CHANGES = [
+    ({}, 0),
+    ({"modification": "one GPU's half"}, 4),
+    ({"modification": "without LRN"}, 3),
+    ({"modification": "without conv3"}, 6),
+    ({"modification": "without conv4"}, 5),
+    ({"modification": "without conv5"}, 2),
+    ({"modification": "columns that never talk"}, 1),
+    ({"modification": "no columns"}, 1),
+    ({"activation": "tanh"}, 10),
+    ({"crop": 48}, 1),
+    ({"crop": 48, "pool": [2, 2]}, 0),
+    (FEW, 0),
+    (FEW | {"dropout": 0.0}, 2),
+    (FEW | {"augment": "crop"}, 3),
+    (FEW | {"augment": "color only"}, 4),
+    (FEW | {"weight_decay": 0.0}, 1),
+    (FEW | {"weight_decay": 0.005}, -1),
+    ({"test": "never"}, 50),  # a run of the search
+]
+
+
+def made_up_run(changes, points, seed):
+    config = BASE | changes | {"seed": seed}
+    top1 = 0.5 + points / 100 + seed / 1000
+    # Without dropout half the training error, and half the epochs
+    train = 0.2 if config["dropout"] else 0.1
+    epochs_apart = 1 if config["dropout"] else 0.5
+    is_halved = changes.get("modification") == "no columns"
+    curve = {
+        "loss": [[1.0] * 4] * 4,
+        "train_error": [[0.9, 0.8, 0.7, 0.6], [0.5, 0.4, 0.3, train]],
+        "held_out_epochs": [n * epochs_apart for n in (1, 2, 3, 4)],
+        "held_out_error": [0.9, 0.8, 0.7, 0.6],
+        "test_error": [top1],
+        "test_top5_error": top1 / 2,
+        "ten_crop_error": top1 - 0.02 - seed / 1000,
+        "ten_crop_top5_error": top1 / 2 - 0.01,
+        "final_train_error": train + points / 1000,
+        "coloured": [[0.5] * 4, [0.1, 0.1, 0.2, 0.2] if is_halved else [0.1, 0.1, 0.8, 0.8]],
+    }
+    return {"config": config, "curve": curve}
+
+
+def record_runs(folder, changes=CHANGES, seeds=3):
+    runs = [made_up_run(*change, seed) for seed, change in product(range(seeds), changes)]
+    text = json.dumps({"data": {"name": "Tiny ImageNet"}, "runs": runs})
+    (folder / "tiny-imagenet.json").write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "figure", "verdict"),
+    [
+        ("P5", "+10.0 (+9.8 to +10.2) and +5.0 (+4.9 to +5.1) points after", "holds"),
+        ("P6", "+4.0 (+3.8 to +4.2) and +2.0 (+1.9 to +2.1) points", "holds"),
+        ("P8", "+3.0 (+2.8 to +3.2) and +1.5 (+1.4 to +1.6) points", "holds"),
+        ("P10", "-1.0 (-1.2 to -0.8) and -0.5 (-0.6 to -0.4) points", "does not hold"),
+        ("P14", "+2.1 (+1.9 to +2.3) and +1.0 (+1.0 to +1.0) points", "holds"),
+        ("P15", "+3.0 (+2.8 to +3.2) and +1.5 (+1.4 to +1.6) points, 40", "holds"),
+        ("P16", "+11.8 (+11.6 to +12.0) points of gap; 1.0 to 2.0 times", "cannot tell"),
+        ("P18", "+0.1 (+0.1 to +0.1) points, 40 classes", "holds"),
+        ("P24", "+0.60 (+0.60 to +0.60) more than without columns", "holds"),
+        ("P26", "+6.0 (+5.8 to +6.2) without conv3, +5.0 (", "holds"),
+        ("P29", "+3.6 (+3.4 to +3.8) points, 40 classes", "holds"),
+    ],
+)
+def test_findings_in_made_up_runs(tmp_path, name, figure, verdict):
+    record_runs(tmp_path)
+    result = judge_tiny_imagenet(name, folder=tmp_path)
+    assert result.ours.startswith(figure) and result.verdict == verdict
+
+
+def test_more_looks_make_wider_intervals(tmp_path):
+    record_runs(tmp_path)
+    once, twice = (tiny_finding("P6", looks, tmp_path).effects[0] for looks in (1, 2))
+    assert twice.intervals[0].low < once.intervals[0].low
+
+
+@pytest.mark.parametrize("name", TINY_FINDINGS)
+def test_nothing_is_said_before_all_runs_are_there(tmp_path, name):
+    assert tiny_finding(name, folder=tmp_path) is None
+    record_runs(tmp_path, seeds=2)
+    assert tiny_finding(name, folder=tmp_path) is None
+    record_runs(tmp_path, [({"test": "never"}, 0)])
+    assert tiny_finding(name, folder=tmp_path) is None
+
+
+def test_one_convolution_of_three_is_not_enough(tmp_path):
+    some = [change for change in CHANGES if change[0].get("modification") != "without conv4"]
+    record_runs(tmp_path, some)
+    assert tiny_finding("P26", folder=tmp_path) is None
+    assert tiny_finding("P8", folder=tmp_path)
+
+
+def test_the_record_has_what_the_runs_say():
+    assert list(TINY_FINDINGS) == [
+        name for name, row in claims_module.record()["claims"].items() if "tiny_imagenet" in row
+    ]
+    for name in TINY_FINDINGS:
+        recorded = claims()[name].tiny_imagenet
+        looks = recorded.looks if recorded else 1
+        assert judge_tiny_imagenet(name, looks) == recorded, name
+
+
+def test_a_result_is_shown(tmp_path, monkeypatch):
+    record_runs(tmp_path)
+    result = judge_tiny_imagenet("P6", folder=tmp_path)
+    record = claims_module.record()
+    record["claims"]["P6"]["tiny_imagenet"] = vars(result)
+    monkeypatch.setattr(claims_module, "record", lambda: record)
+    row = claims()["P6"]
+    assert row.tiny_imagenet == result
+    assert f"Tiny ImageNet: <b>{result.ours}</b> <strong>holds</strong>" in row._repr_html_()
+    assert repr(row).endswith(f"Tiny ImageNet: {result.ours}. holds")
+    assert f"–; Tiny ImageNet: {result.ours}, holds" in claims_table()
