@@ -5,6 +5,7 @@
 # make lint      the style of all code, notebooks included; `make format` mends what can be mended
 # make execute   run the notebooks and store what they show
 # make bench     how fast, beside a named peer in the same run
+# make gpu       all that needs a GPU, in pieces; again, it goes on (OPTIONS=--dry-run lists the pieces)
 # make lab       JupyterLab on the book
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ NOTEBOOKS := $(wildcard book/*.ipynb)
 PAGES := _config.yml _toc.yml $(NOTEBOOKS) $(wildcard book/*.md book/*.bib book/_ext/*.py book/_static/* book/_static/*/*/* book/_templates/* alexnet/bookkit/engine/*)
 FIRST_PAGE := _build/html/index.html
 
-.PHONY: book test test-exhaustive test-browsers lint format execute bench lab clean
+.PHONY: book test test-exhaustive test-browsers lint format execute bench gpu lab clean
 
 book: $(FIRST_PAGE)
 	@echo "The book: file://$(CURDIR)/$(FIRST_PAGE)"
@@ -55,6 +56,10 @@ execute: $(VENV)/full.stamp
 
 bench: $(VENV)/full.stamp
 	$(BIN)/python benchmarks/bench.py
+
+# Without a network: with the environment that there is, or else with what Python itself has.
+gpu:
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) benchmarks/gpu.py $(OPTIONS)
 
 lab: $(VENV)/full.stamp
 	$(BIN)/python -m jupyter lab --notebook-dir=book

@@ -1,12 +1,18 @@
 """``make bench``: how fast, as a ratio to a named peer that is measured in the same run.
 
-Nothing is asserted here; the tests assert that the results are equal.
+``python benchmarks/bench.py NAME --device cuda`` measures only one thing, one of those that
+``make gpu`` asks for; its last line is JSON. Nothing is asserted here; the tests assert that the
+results are equal.
 """
 
+import argparse
+import json
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,13 +28,18 @@ from alexnet import AlexNet, LocalResponseNorm
 from alexnet.augment import PCAColor, TrainAugment
 from alexnet.console import printable
 from alexnet.datasets import InMemoryDataset, photos
-from alexnet.experiments.config import ExperimentConfig
-from alexnet.experiments.fit import autocast, fit, preprocess
-from alexnet.experiments.nets import FourLayerNet
+from alexnet.experiments.config import TINY_IMAGENET, ExperimentConfig
+from alexnet.experiments.fit import autocast, fit, make_augment, make_optimizer, preprocess
+from alexnet.experiments.nets import FourLayerNet, build_net
 from alexnet.loader import CachedImageLoader, scan_image_folder
 from alexnet.optim import PaperSGD
 
 MEAN, STD = [0.48, 0.45, 0.41], [0.25, 0.24, 0.26]  # close to those of ImageNet
+
+
+# Training as the paper has it: images (section 2), epochs and "five to six days" (section 5)
+IMAGENET_IMAGES, EPOCHS, DAYS = 1_200_000, 90, 5.5
+SPEED_OF_2012 = IMAGENET_IMAGES * EPOCHS / (DAYS * 86_400)  # 227 images a second
 
 
 def median_seconds(run: Callable[[], object], repeats: int = 9, device: str = "cpu") -> float:
@@ -37,14 +48,14 @@ def median_seconds(run: Callable[[], object], repeats: int = 9, device: str = "c
     for _ in range(repeats + 2):
         start = time.perf_counter()
         run()
-        if device == "cuda":  # its kernels run asynchronously
+        if device.startswith("cuda"):  # its kernels run asynchronously
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return statistics.median(times[2:])
 
 
-def print_table(seconds: dict[str, float], num_images: int) -> None:
-    """A line for each contender; the first one is the peer."""
+def print_table(seconds: dict[str, float], num_images: int) -> dict[str, float]:
+    """A line for each contender; the first one is the peer. Returns images a second by name."""
     peer = next(iter(seconds.values()))
     for name, t in seconds.items():
         speedup, images_per_second = peer / t, num_images / t
@@ -52,15 +63,17 @@ def print_table(seconds: dict[str, float], num_images: int) -> None:
             f"  {name:36} {t * 1e3:8.1f} ms   {speedup:6.2f} times as fast   "
             f"{images_per_second:8,.0f} images/s"
         )
+    return {name: round(num_images / t, 1) for name, t in seconds.items()}
 
 
-def bench_lrn(device: str) -> None:
+def bench_lrn(device: str, batch_size: int = 32) -> dict[str, float]:
     """Local response normalization, forward and backward, beside PyTorch's.
 
     On a GPU, the compiled form is the one that counts.
     """
-    x = torch.randn(32, 96, 55, 55, device=device, requires_grad=True)
-    grad = torch.randn(32, 96, 55, 55, device=device)
+    shape = (batch_size, 96, 55, 55)
+    x = torch.randn(shape, device=device, requires_grad=True)
+    grad = torch.randn(shape, device=device)
     copy = torch.empty_like(grad)
     norms = {
         "torch.nn.LocalResponseNorm": nn.LocalResponseNorm(5, 1e-4, 0.75, 2.0),
@@ -80,8 +93,8 @@ def bench_lrn(device: str) -> None:
             print(f"{name} cannot be compiled here: {str(error).splitlines()[0]}")
     floor = median_seconds(lambda: copy.copy_(grad), device=device)
     seconds["one copy of the tensor, the floor"] = floor
-    print("local response normalization, (32, 96, 55, 55) float32, forward and backward, " + device)
-    print_table(seconds, 32)
+    print(f"local response normalization, {shape} float32, forward and backward, {device}")
+    return print_table(seconds, batch_size)
 
 
 def bench_fit() -> None:
@@ -116,11 +129,48 @@ def bench_fit() -> None:
     )
 
 
-def bench_augment() -> None:
+def bench_tiny_imagenet(device: str = "cpu", batch_size: int = 128) -> dict[str, float]:
+    """An epoch of the experiment tiny-imagenet, augmented on the device, beside bare steps.
+
+    With as many images held out, whose error follows each epoch, but fewer images.
+    """
+    num_steps = 40 if device == "cpu" else 400
+    n = num_steps * batch_size
+    images = torch.randint(256, (n, 3, 64, 64), dtype=torch.uint8, device=device)
+    labels = torch.randint(200, (n,), device=device)
+    held_out = (images[: n // 9], labels[: n // 9])
+    # Without what comes once a run
+    config = replace(TINY_IMAGENET, batch_size=batch_size, test="never", schedule="constant")
+    net = build_net(config, 200, config.crop).to(device)
+    optimizer = make_optimizer(net, config)
+    augment, _ = make_augment(config.augment, images, config.crop)
+    batch, targets = augment(images[:batch_size]), labels[:batch_size]
+
+    def bare() -> None:
+        for _ in range(num_steps):
+            with autocast(batch.device):
+                logits = net(batch)
+            optimizer.zero_grad()
+            F.cross_entropy(logits.float(), targets).backward()
+            optimizer.step()
+
+    def run(epochs: int) -> None:
+        fit(replace(config, epochs=epochs), (images, labels, None, None), 200, held_out)
+
+    floor = median_seconds(bare, 3, device)
+    three_epochs, one_epoch = (median_seconds(partial(run, n), 1, device) for n in (3, 1))
+    ours = (three_epochs - one_epoch) / 2
+    print(f"an epoch of the experiment tiny-imagenet, {n:,} images, errors included, {device}")
+    seconds = {"bare forward, backward and step": floor, "alexnet.experiments.fit": ours}
+    return print_table(seconds, n) | {"epoch over bare steps": round(ours / floor, 3)}
+
+
+def bench_augment(device: str = "cpu", batch_size: int = 128) -> dict[str, float]:
     """Crop, flip, PCA color and normalization of a batch, beside torchvision image by image."""
-    images = torch.randint(0, 256, (128, 3, 256, 256), dtype=torch.uint8)
-    pca = PCAColor.fit(images[:8])
-    ours = TrainAugment(224, MEAN, STD, pca)
+    images = torch.randint(0, 256, (batch_size, 3, 256, 256), dtype=torch.uint8)
+    pca = PCAColor.fit(images[:8]).to(device)
+    images = images.to(device)
+    ours = TrainAugment(224, MEAN, STD, pca).to(device)
     theirs = v2.Compose([
         v2.RandomCrop(224),
         v2.RandomHorizontalFlip(),
@@ -128,18 +178,17 @@ def bench_augment() -> None:
         pca,
         v2.Normalize(MEAN, STD),
     ])
-    out = torch.empty(128, 3, 224, 224)
+    out = torch.empty(batch_size, 3, 224, 224, device=device)
     copy = torch.empty_like(out)
-    seconds = {
-        "torchvision.transforms.v2": median_seconds(
-            lambda: torch.stack([theirs(image) for image in images])
-        ),
-        "TrainAugment, out= reused": median_seconds(lambda: ours(images, out)),
-        "TrainAugment, fresh output": median_seconds(lambda: ours(images)),
-        "one copy of the output, the floor": median_seconds(lambda: copy.copy_(out)),
+    contenders = {
+        "torchvision.transforms.v2": lambda: torch.stack([theirs(image) for image in images]),
+        "TrainAugment, out= reused": lambda: ours(images, out),
+        "TrainAugment, fresh output": lambda: ours(images),
+        "one copy of the output, the floor": lambda: copy.copy_(out),
     }
-    print("augmentation, 128 uint8 images, 256 to 224 pixels, to float32")
-    print_table(seconds, 128)
+    seconds = {name: median_seconds(run, device=device) for name, run in contenders.items()}
+    print(f"augmentation, {batch_size} uint8 images, 256 to 224 pixels, to float32, {device}")
+    return print_table(seconds, batch_size)
 
 
 def write_jpegs(root: Path) -> None:
@@ -264,17 +313,22 @@ def bench_training_step() -> None:
     print_table(seconds, 64)
 
 
-def bench_gpu_training_step() -> None:
-    """A training step on a GPU in bfloat16, beside torchvision's alexnet."""
-    images = torch.randn(128, 3, 224, 224, device="cuda")
-    labels = torch.randint(1000, (128,), device="cuda")
+def bench_alexnet(
+    device: str, dtype: torch.dtype = torch.bfloat16, batch_size: int = 128
+) -> dict[str, float]:
+    """A training step in a precision, beside torchvision's alexnet.
+
+    In float32, a GPU computes convolutions in TF32, as is PyTorch's default.
+    """
+    images = torch.randn(batch_size, 3, 224, 224, device=device)
+    labels = torch.randint(1000, (batch_size,), device=device)
 
     def training_step(net: nn.Module) -> Callable[[], None]:
-        net = net.to("cuda", memory_format=torch.channels_last)
+        net = net.to(device, memory_format=torch.channels_last)
         optimizer = PaperSGD(net.parameters(), lr=0.001)
 
         def run() -> None:
-            with torch.autocast("cuda", torch.bfloat16):
+            with torch.autocast(torch.device(device).type, dtype, enabled=dtype != torch.float32):
                 logits = net(images)
             optimizer.zero_grad()
             F.cross_entropy(logits.float(), labels).backward()
@@ -283,24 +337,54 @@ def bench_gpu_training_step() -> None:
         return run
 
     nets = {
-        "torchvision.models.alexnet": torchvision.models.alexnet(),
-        "alexnet, torchvision": AlexNet(variant="torchvision"),
-        "alexnet, paper": AlexNet(variant="paper"),
+        "torchvision.models.alexnet": torchvision.models.alexnet,
+        "alexnet, torchvision": lambda: AlexNet(variant="torchvision"),
+        "alexnet, paper": lambda: AlexNet(variant="paper"),
     }
-    seconds = {}
-    for name, net in nets.items():
-        seconds[name] = median_seconds(training_step(net), device="cuda")
-    print(f"a training step, 128 images, bfloat16, {torch.cuda.get_device_name()}")
-    print_table(seconds, 128)
+    seconds = {
+        name: median_seconds(training_step(make()), device=device) for name, make in nets.items()
+    }
+    precision = str(dtype).removeprefix("torch.")
+    print(f"a training step, {batch_size} images, {precision}, {device}")
+    speeds = print_table(seconds, batch_size)
+    hours = IMAGENET_IMAGES * EPOCHS / speeds["alexnet, paper"] / 3600
+    print(
+        f"{EPOCHS} epochs of ImageNet in {hours:.1f} hours, with nothing but these steps; in 2012, "
+        f"at {SPEED_OF_2012:.0f} images a second, in {DAYS} days"
+    )
+    return speeds | {"hours for 90 epochs of ImageNet": round(hours, 2)}
 
 
-if __name__ == "__main__":
+ON_GPU = {  # what `make gpu` measures, by name
+    "float32": partial(bench_alexnet, dtype=torch.float32),
+    "bfloat16": bench_alexnet,
+    "lrn": bench_lrn,
+    "augment": bench_augment,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("name", nargs="?", choices=ON_GPU, help="what to measure (all)")
+    parser.add_argument("--device", default="cuda", help="of NAME (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="a batch of two, to try NAME")
+    args = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    if args.name:
+        more = {"batch_size": 2} if args.quick else {}
+        print(json.dumps(ON_GPU[args.name](args.device, **more)))
+        return
     bench_lrn("cpu")
     bench_fit()
+    bench_tiny_imagenet()
     bench_augment()
     bench_loader()
     bench_training_step()
     if torch.cuda.is_available():
-        bench_lrn("cuda")
-        bench_gpu_training_step()
+        print(torch.cuda.get_device_name())
+        for bench in (*ON_GPU.values(), bench_tiny_imagenet):
+            bench("cuda")
+
+
+if __name__ == "__main__":
+    main()
