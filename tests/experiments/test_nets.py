@@ -1,3 +1,4 @@
+import copy
 import json
 from dataclasses import replace
 
@@ -177,6 +178,17 @@ def test_parts_of_the_net_of_tiny_imagenet(modification):
     assert shapes == [(512, 4 * maps), (512, 512), (200, 512)]
     activations = [m for m in net.features.modules() if isinstance(m, nn.ReLU)]
     assert len(activations) == len(convs)
+
+
+def test_normalization_divides_as_with_pixels_from_0_to_255():
+    """The net of small pixels is that of large ones, its activations as many times smaller."""
+    net = tiny_imagenet_alexnet(200, init="he").eval()
+    large = copy.deepcopy(net)
+    for norm in (large.features.norm1, large.features.norm2):
+        norm.alpha = 5e-4  # the paper's
+    images = torch.randn(2, 3, 56, 56)
+    torch.testing.assert_close(large(70 * images), 70 * net(images), rtol=1e-3, atol=1e-2)
+    assert not torch.allclose(large(images), net(images), rtol=0.1)
 
 
 def test_windows_of_two_and_of_three_leave_as_many_positions_of_crops_of_48():
