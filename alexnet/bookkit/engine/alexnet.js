@@ -41,7 +41,9 @@
       const text = `(${alexnetEngine})();`;
       const address = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
       this.worker = new Worker(address);
-      URL.revokeObjectURL(address);
+      // Not at once, since a browser may still be about to read it.
+      const forget = () => URL.revokeObjectURL(address);
+      this.worker.addEventListener("message", forget, { once: true });
       this.calls = 0;
       /** @type {Map<number, {resolve: (result: any) => void, reject: (error: Error) => void}>} */
       this.waiting = new Map();

@@ -1100,6 +1100,8 @@ function alexnetEngine() {
         shape = this.layers[this.layers.length - 1].outShape;
       }
       check(this.layers.length > 0, "the net has no layers");
+      const names = this.layers.map((layer) => layer.name);
+      check(new Set(names).size === names.length, `two layers have one name: ${names.join(", ")}`);
       this.parameters = this.layers.flatMap((layer) => layer.parameters);
       for (const parameter of this.parameters) {
         check(parameters[parameter.name], `${parameter.name}: is missing`);
@@ -1110,7 +1112,7 @@ function alexnetEngine() {
       /** The maps that each layer is given, and after those the logits; and their gradients. */
       this.maps = /** @type {Float32Array[]} */ ([]);
       this.gradients = /** @type {Float32Array[]} */ ([]);
-      /** The weights as they were before crossings were cut, by the layer's name. */
+      /** The weights as they were before crossings were cut. */
       this.uncut = /** @type {Map<Convolution, Float32Array>} */ (new Map());
       this.cuts = /** @type {Cuts} */ ({});
       this.cutsText = "{}";
@@ -1132,27 +1134,29 @@ function alexnetEngine() {
      */
     ensure(images, purpose) {
       if (images <= this.capacity && purpose <= this.purpose) return;
-      this.capacity = Math.max(images, this.capacity);
-      this.purpose = Math.max(purpose, this.purpose);
+      const capacity = Math.max(images, this.capacity);
+      const most = Math.max(purpose, this.purpose);
       const memory = new Memory();
       const shapes = [this.inShape, ...this.layers.map((layer) => layer.outShape)];
       shapes.forEach((shape, i) => {
-        memory.reserve(this.capacity * volume(shape), (view) => {
+        memory.reserve(capacity * volume(shape), (view) => {
           this.maps[i] = view;
         });
-        if (this.purpose < FOR_MAP_GRADIENTS) return;
-        memory.reserve(this.capacity * volume(shape), (view) => {
+        if (most < FOR_MAP_GRADIENTS) return;
+        memory.reserve(capacity * volume(shape), (view) => {
           this.gradients[i] = view;
         });
       });
-      for (const parameter of this.parameters) parameter.reserve(memory, this.purpose);
-      for (const layer of this.layers) layer.reserve(memory, this.capacity, this.purpose);
+      for (const parameter of this.parameters) parameter.reserve(memory, most);
+      for (const layer of this.layers) layer.reserve(memory, capacity, most);
       const scratchLength = Math.max(...this.layers.map((layer) => layer.scratchLength));
       memory.reserve(scratchLength, (view) => {
         for (const layer of this.layers) layer.scratch = view;
       });
       const math = memory.allocate(this.module);
       for (const layer of this.layers) layer.math = math;
+      this.capacity = capacity;
+      this.purpose = most;
     }
 
     /** @param {string} name */
@@ -1193,11 +1197,15 @@ function alexnetEngine() {
         );
       }
       this.collectCutMaps(cuts);
-      for (const [name, crossings] of Object.entries(cuts.crossings ?? {})) {
+      const allCrossings = Object.entries(cuts.crossings ?? {});
+      for (const [name, crossings] of allCrossings) {
         const layer = this.weights(name);
-        for (const maps of [layer.inShape[2], layer.outShape[2]]) {
-          check(maps % this.columns === 0, `${name}: ${maps} maps are not ${this.columns} columns`);
-        }
+        this.checkColumns(layer, crossings.flat());
+        const maps = layer.inShape[2];
+        check(maps % this.columns === 0, `${name}: ${maps} maps are not ${this.columns} columns`);
+      }
+      for (const [name, crossings] of allCrossings) {
+        const layer = this.weights(name);
         this.uncut.set(layer, layer.weight.value.slice());
         layer.replaceCrossings(layer.weight.value, crossings, this.columns);
       }
@@ -1216,14 +1224,26 @@ function alexnetEngine() {
         this.cutMaps.set(layer, [...maps]);
       }
       for (const column of cuts.columns ?? []) {
-        const inRange = Number.isInteger(column) && column >= 0 && column < this.columns;
-        check(inRange, `the net has ${this.columns} columns, and no column ${column}`);
         for (const layer of this.layers) {
           if (!(layer instanceof Convolution) || layer.unrolled) continue;
+          this.checkColumns(layer, [column]);
           const size = layer.outShape[2] / this.columns;
           const maps = Array.from({ length: size }, (_, i) => column * size + i);
           this.cutMaps.set(layer, [...(this.cutMaps.get(layer) ?? []), ...maps]);
         }
+      }
+    }
+
+    /**
+     * @param {Convolution} layer
+     * @param {number[]} columns Each of which it must have.
+     */
+    checkColumns({ name, outShape }, columns) {
+      const count = this.columns;
+      check(outShape[2] % count === 0, `${name}: its maps do not make ${count} columns`);
+      for (const column of columns) {
+        const has = Number.isInteger(column) && column >= 0 && column < count;
+        check(has, `${name}: the net has ${count} columns, and no column ${column}`);
       }
     }
 
