@@ -190,7 +190,8 @@ def tiny_finding(claim: str, looks: int = 1, folder: Path = RUNS) -> Finding | N
         None if not all of its runs are recorded.
 
     Raises:
-        ValueError: if the file is no record of runs, or if a run has diverged.
+        ValueError: if the file is no record of runs, if a run has diverged, or if a seed has runs
+            of two recipes.
     """
     if not (folder / "tiny-imagenet.json").exists():
         return None
@@ -198,7 +199,13 @@ def tiny_finding(claim: str, looks: int = 1, folder: Path = RUNS) -> Finding | N
 
     def select(fields: dict) -> list[dict]:
         runs = [run for run in recorded if fields.items() <= configuration(run).items()]
-        if len(runs) < NUM_SEEDS:
+        seeds = {run["config"]["seed"] for run in runs}
+        if len(seeds) < len(runs):
+            raise ValueError(
+                f"tiny-imagenet.json must have one run a seed with {fields}, got several: move "
+                "those of another recipe away"
+            )
+        if len(seeds) < NUM_SEEDS:
             raise _MissingRuns
         return runs
 

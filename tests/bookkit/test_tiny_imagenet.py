@@ -1,6 +1,7 @@
 """Made-up runs, of which the differences are known."""
 
 import json
+from dataclasses import asdict
 from itertools import product
 
 import pytest
@@ -8,20 +9,10 @@ import pytest
 from alexnet.bookkit import claims as claims_module
 from alexnet.bookkit.claims import claims, claims_table, judge_tiny_imagenet
 from alexnet.bookkit.tiny_imagenet import TINY_FINDINGS, tiny_finding
+from alexnet.experiments.config import TINY_IMAGENET
+from alexnet.experiments.recipes import tiny_imagenet
 
-BASE = {
-    "net": "tiny-imagenet",
-    "num_classes": None,
-    "test": "at the end",
-    "modification": "none",
-    "activation": "relu",
-    "crop": 56,
-    "pool": [3, 2],
-    "augment": "color",
-    "dropout": 0.5,
-    "weight_decay": 0.0005,
-    "epochs": 4,
-}
+BASE = asdict(TINY_IMAGENET)
 FEW = {"num_classes": 40}
 
 # Fields in which a run differs from the whole net, and by how many points its errors are higher
@@ -70,7 +61,10 @@ def made_up_run(changes, points, seed):
 
 
 def record_runs(folder, changes=CHANGES, seeds=3):
-    runs = [made_up_run(*change, seed) for seed, change in product(range(seeds), changes)]
+    write(folder, [made_up_run(*change, seed) for seed, change in product(range(seeds), changes)])
+
+
+def write(folder, runs):
     text = json.dumps({"data": {"name": "Tiny ImageNet"}, "runs": runs})
     (folder / "tiny-imagenet.json").write_text(text, encoding="utf-8")
 
@@ -95,6 +89,33 @@ def test_findings_in_made_up_runs(tmp_path, name, figure, verdict):
     record_runs(tmp_path)
     result = judge_tiny_imagenet(name, folder=tmp_path)
     assert result.ours.startswith(figure) and result.verdict == verdict
+
+
+class MadeUpRunner:
+    """Trains nothing, and keeps what it is asked for."""
+
+    seeds = range(3)
+
+    def __init__(self):
+        self.runs = {}
+
+    def run(self, config):
+        run = made_up_run(asdict(config), 0, config.seed)
+        return self.runs.setdefault(config, run)
+
+
+def test_the_recipe_makes_all_runs_that_a_claim_needs(tmp_path):
+    runner = MadeUpRunner()
+    tiny_imagenet(runner)
+    write(tmp_path, list(runner.runs.values()))
+    for name in TINY_FINDINGS:
+        assert tiny_finding(name, folder=tmp_path), name
+
+
+def test_runs_of_two_recipes_are_not_mixed(tmp_path):
+    record_runs(tmp_path, [*CHANGES, ({"lr": 0.1}, 0)])
+    with pytest.raises(ValueError, match=r"must have one run a seed with \{.*, got several"):
+        tiny_finding("P6", folder=tmp_path)
 
 
 def test_more_looks_make_wider_intervals(tmp_path):
