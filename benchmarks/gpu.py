@@ -109,7 +109,8 @@ def run_piece(piece: Piece) -> dict:
 
 def _stop(process: subprocess.Popen) -> str:
     """End a process, by Ctrl-C first, at which it can say what is kept; its output."""
-    process.send_signal(signal.SIGINT)
+    with suppress(ValueError):  # Windows cannot send it
+        process.send_signal(signal.SIGINT)
     try:
         return process.communicate(timeout=GRACE)[0]
     except subprocess.TimeoutExpired:
