@@ -2,6 +2,7 @@
 
 import ast
 import gzip
+import itertools
 import json
 import os
 import re
@@ -467,6 +468,72 @@ def move_slider(slider, touch, check_stops, check_frame):
         assert slider.input_value() == str(stop)
         check_frame()
     slider.fill(start)
+
+
+def shown_run(figure):
+    """The run that a walk shows: its name, text, and the names of its parents and children."""
+    return figure.evaluate("""figure => {
+        const names = box => [...box.querySelectorAll('button b')].map(b => b.textContent)
+        const run = figure.querySelector('.lineage-run')
+        return {
+            name: run.querySelector('b').textContent,
+            text: run.textContent,
+            others: [...figure.querySelectorAll('.lineage-runs')].map(names),
+        }
+    }""")
+
+
+@pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])
+def test_a_walk_through_all_runs(browser, host, device):
+    with Visit(browser, f"{host}/book/results.html", **device) as visit:
+        figure = visit.page.locator("figure.lineage")
+        nodes = json.loads(figure.locator("script[type]").text_content())["nodes"]
+        for i, node in enumerate(nodes):
+            figure.get_by_label("any run").select_option(index=i)
+            found = shown_run(figure)
+            assert found["name"] == node["name"]
+            for text in (node["error"], node["changed"], *itertools.chain(*node["facts"])):
+                assert text in found["text"]
+            parents = [nodes[parent]["name"] for parent in node["parents"]]
+            children = [other["name"] for other in nodes if i in other["parents"]]
+            assert found["others"] == [parents, children]
+            assert visit.page.evaluate(SIDEWAYS) <= 0
+        assert visit.complaints == []
+
+
+def test_a_walk_by_keys_by_buttons_and_on_the_map(browser, host):
+    with Visit(browser, f"{host}/book/results.html", **DESK) as visit:
+        figure = visit.page.locator("figure.lineage")
+        assert shown_run(figure)["name"] == "145"
+        figure.locator(".lineage-run").focus()
+        for key, run in [
+            ("ArrowUp", "137"),
+            ("ArrowDown", "137-2010"),
+            ("ArrowRight", "137-tree"),
+            ("ArrowLeft", "137-2010"),
+            ("ArrowDown", "137-2010"),  # it led to nothing
+        ]:
+            visit.page.keyboard.press(key)
+            assert shown_run(figure)["name"] == run
+        figure.get_by_role("button", name="137").click()
+        figure.get_by_role("button", name="145").click()
+        figure.get_by_role("button", name="147").press("Enter")
+        assert shown_run(figure)["name"] == "147"
+        assert visit.page.evaluate("document.activeElement.getAttribute('aria-label')") == "run 147"
+        figure.locator("svg").click(position={"x": 2, "y": 2})
+        assert shown_run(figure)["name"] == "inet-5layer-conv94-2gpu"
+
+
+def test_a_walk_on_paper_and_without_scripts(browser, host):
+    """Either shows the drawing of the line that leads to the first run."""
+    address = f"{host}/book/results.html"
+    for settings in ({}, {"java_script_enabled": False}):
+        with Visit(browser, address, **DESK, **settings) as visit:
+            figure = visit.page.locator("figure.lineage")
+            still = figure.locator(".lineage-still img")
+            assert still.is_visible() == bool(settings)
+            visit.page.emulate_media(media="print")
+            assert still.is_visible() and not figure.locator("button").first.is_visible()
 
 
 def test_the_value_is_read_out(browser, host):

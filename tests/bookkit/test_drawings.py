@@ -19,6 +19,8 @@ from alexnet.bookkit.drawings import (
     draw_field,
     draw_filtered,
     draw_levels,
+    draw_lineage,
+    draw_lineage_map,
     draw_pooled,
     draw_ratios,
     draw_shares,
@@ -40,6 +42,7 @@ DRAWINGS = [
     draw_shares({"weights": {"a": 1, "b": 3}}, [FIRST, SECOND]),
     draw_levels({"layer 1": 1e-4, "layer 2": 0.0, "layer 3": 1e9}, -6, 2, "gradient"),
     draw_against({"all": 40.7, "half": 42.0, "more": 39.1}, "half", "all", "error (%)"),
+    draw_lineage([("1", "40 %", "a", False), ("2", "", "wider", False), ("3", "", "b", True)]),
     draw_before_and_after([0.0, 30, 99], [0.0, 15, 20], 90, "output"),
     draw_answers([-30, 0, 90], [0.0, 0.5, 40.0], 30),
     draw_pooled(np.eye(8), np.eye(3), 3, 2),
@@ -186,3 +189,22 @@ def test_a_filtered_image_is_white_at_zero_and_colored_by_its_sign():
     orange, white, blue = pixels[3, 12], pixels[12, 12], pixels[20, 12]
     assert orange[0] > orange[2] + 150 and white.min() > 240
     assert blue[0] < 230 < blue[2] + 20  # half as strong
+
+
+def test_a_line_of_runs_with_its_branches():
+    rows = [("1", "40 %", "begins", False), ("2", "", "wider", False), ("3", "", "<b>", True)]
+    drawing = draw_lineage(rows)
+    assert numbers('cx="(.*?)"', drawing) == [14, 14, 36]
+    heights = numbers('cy="(.*?)"', drawing)
+    assert heights == sorted(heights)
+    assert f'd="M14 {heights[1]:.0f}V{heights[2]:.0f}H36"' in drawing  # from the last of the line
+    assert "&lt;b&gt;" in drawing and "<b>" not in drawing
+
+
+def test_a_map_of_runs():
+    parents = {"1": (), "2": ("1",), "3": ("1", "2"), "4": ("2",)}
+    body, places = draw_lineage_map(parents, {"2"}, ["3"])
+    assert [y for _, y in places] == [16, 25, 25, 34]  # by generations, of the first parent
+    assert [x for x, _ in places] == [8, 123, 237, 352]
+    assert 'd="M8 16L123 25M8 16L237 25M123 25L237 25M123 25L352 34"' in body
+    assert 'd="M123 25h0"' in body and ">3</text>" in body and ">4</text>" not in body
