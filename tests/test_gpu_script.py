@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from alexnet.experiments.recipes import EXPERIMENTS
 from helpers import NOTEBOOKS, ROOT, exit_message
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such thing")
@@ -56,6 +57,7 @@ def test_all_tests_that_are_marked_are_run():
     }
     assert len(marked) > 3 and marked <= set(tests.command)
     assert set(gpu.BENCHMARKS) == set(bench.ON_GPU)
+    assert gpu.EXPERIMENT in EXPERIMENTS
     assert len({piece.name for piece in pieces}) == len(pieces)
 
 
@@ -169,44 +171,49 @@ def test_killed_half_way_the_pieces_that_are_done_are_kept(tmp_path):
     assert first.read_text() == "x"
 
 
-def test_a_piece_without_an_end_is_stopped_at_its_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(gpu, "LIMIT", 1)
-    monkeypatch.setattr(gpu, "GRACE", 1)
-    path = tmp_path / "gpu.json"
-    stubborn = (
-        "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); "
-        "print('begun', flush=True); time.sleep(60)"
-    )
-    pieces = [piece("stubborn", stubborn), piece("next", "")]
-    sentence, _ = exit_message(lambda: gpu.run_all(pieces, path, "a machine"))
-    assert sentence.startswith("1 of 2 pieces have not passed (stubborn)")
-    results = results_of(path)
-    assert results["stubborn"]["status"] == "out of time"
-    assert results["stubborn"]["output"] == "begun\n" and results["stubborn"]["seconds"] < 20
-
-
 @posix
-def test_runs_go_on_from_limit_to_limit_as_long_as_some_are_recorded(tmp_path, monkeypatch):
-    """A stand-in that records a run and is interrupted, until there are three of them."""
-    monkeypatch.setattr(gpu, "LIMIT", 1.5)
-    path, record = tmp_path / "gpu.json", tmp_path / "runs.json"
-    code = "\n".join([
-        "import signal, sys, time",
-        "signal.signal(signal.SIGINT, signal.default_int_handler)",
-        noting(record),
-        f"if len(open({str(record)!r}).read()) == 3: sys.exit()",
-        "try: time.sleep(60)",
-        "except KeyboardInterrupt: sys.exit('stopped: what is finished is kept')",
-    ])
-    gpu.run_all([piece("runs", code, record)], path, "a machine")
-    assert record.read_text() == "xxx" and results_of(path)["runs"]["status"] == "passed"
-
-    nothing = "import time; time.sleep(60)"  # records nothing: it would take forever
-    path.unlink()
-    sentence, _ = exit_message(
-        lambda: gpu.run_all([piece("r", nothing, record)], path, "a machine")
+@pytest.mark.slow
+def test_pieces_without_an_end_are_stopped_at_their_limit(tmp_path, monkeypatch):
+    """By Ctrl-C, and if they ignore it, at once."""
+    monkeypatch.setattr(gpu, "LIMIT", 4)
+    monkeypatch.setattr(gpu, "GRACE", 2)
+    start = (
+        "import signal, time; signal.signal(signal.SIGINT, signal.{}); print('begun', flush=True)"
     )
-    assert sentence.startswith("1 of 1 pieces have not passed (r)")
+    polite = "\ntry: time.sleep(60)\nexcept KeyboardInterrupt: raise SystemExit('what is kept')"
+    pieces = [
+        piece("stubborn", start.format("SIG_IGN") + "; time.sleep(60)"),
+        piece("polite", start.format("default_int_handler") + polite),
+        piece("next", ""),
+    ]
+    path = tmp_path / "gpu.json"
+    sentence, _ = exit_message(lambda: gpu.run_all(pieces, path, "a machine"))
+    assert sentence.startswith("2 of 3 pieces have not passed (stubborn, polite)")
+    results = results_of(path)
+    assert results["stubborn"]["status"] == results["polite"]["status"] == "out of time"
+    assert results["stubborn"]["output"] == "begun\n"
+    assert results["polite"]["output"] == "begun\nwhat is kept\n"
+    assert results["next"]["status"] == "passed"
+
+
+def test_runs_go_on_from_limit_to_limit_as_long_as_some_are_recorded(tmp_path, monkeypatch):
+    """A stand-in that records a run before its limit, until there are three of them."""
+    path, record = tmp_path / "gpu.json", tmp_path / "runs.json"
+
+    def run_piece(piece):
+        runs = record.read_text(encoding="utf-8") if record.exists() else ""
+        record.write_text(f"{runs}x"[:most], encoding="utf-8")
+        return {"status": "passed" if runs == "xxx" else "out of time", "seconds": 540.0}
+
+    monkeypatch.setattr(gpu, "run_piece", run_piece)
+    most = 2  # a run that takes longer than the limit: it would be begun forever
+    sentence, _ = exit_message(lambda: gpu.run_all([piece("runs", "", record)], path, "a machine"))
+    assert sentence.startswith("1 of 1 pieces have not passed (runs)")
+    assert record.read_text(encoding="utf-8") == "xx"
+    most = 3
+    gpu.run_all([piece("runs", "", record)], path, "a machine")
+    assert record.read_text(encoding="utf-8") == "xxx"
+    assert results_of(path)["runs"]["status"] == "passed"
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"pieces": 3}', '{"pieces": {"tests": {}}}'])
