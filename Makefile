@@ -56,6 +56,7 @@ execute: $(VENV)/full.stamp
 
 bench: $(VENV)/full.stamp
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/engine.py
 
 # Without a network: with the environment that there is, or else with what Python itself has.
 gpu:

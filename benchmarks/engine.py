@@ -37,17 +37,14 @@ async ([description, parameters]) => {
   const tensors = {};
   for (const [name, [shape, values]] of Object.entries(parameters)) {
     const value = tf.tensor(values, shape);
-    tensors[name] = shape.length === 4 ? value.transpose([2, 3, 1, 0]) : value;
+    tensors[name] = shape.length === 4 ? tf.transpose(value, [2, 3, 1, 0]) : value;
   }
   const split = (x, groups) => (groups === 1 ? [x] : tf.split(x, groups, x.rank - 1));
   const join = (parts) => (parts.length === 1 ? parts[0] : tf.concat(parts, 3));
-  const kernels = {};
-  let maps = [0, 0, 0];
   const apply = {
     conv(x, { name, padding: [before, after], groups, stride, kernel }) {
-      kernels[name] ??= [split(tensors[`${name}.weight`], groups),
-                         split(tensors[`${name}.bias`], groups)];
-      const [weights, biases] = kernels[name];
+      const weights = tf.split(tensors[`${name}.weight`], groups, 3);
+      const biases = tf.split(tensors[`${name}.bias`], groups);
       if (before !== after) x = tf.pad(x, [[0, 0], [before, after], [before, after], [0, 0]]);
       const pad = before === after ? before : 0;
       return join(split(x, groups).map((part, i) => tf.fused.conv2d({ x: part, filter: weights[i],
@@ -60,13 +57,14 @@ async ([description, parameters]) => {
     dropout: (x) => x,
     linear(x, { name }) {
       if (x.rank === 4) x = tf.reshape(tf.transpose(x, [0, 3, 1, 2]), [x.shape[0], -1]);
-      return tf.fused.matMul({ a: x, b: tensors[`${name}.weight`], transposeB: true,
-        bias: tensors[`${name}.bias`], activation: name === "fc8" ? "linear" : "relu" });
+      // Its fused product adds another bias than the one that it is given.
+      x = tf.add(tf.matMul(x, tensors[`${name}.weight`], false, true), tensors[`${name}.bias`]);
+      return name === "fc8" ? x : tf.relu(x);
     },
   };
   window.tfjsForward = (images, n) => {
     const logits = tf.tidy(() => {
-      let x = tf.tensor(images, [n, ...description.input]).transpose([0, 2, 3, 1]);
+      let x = tf.transpose(tf.tensor(images, [n, ...description.input]), [0, 2, 3, 1]);
       for (const layer of description.layers) x = apply[layer.type](x, layer);
       return x;
     });
