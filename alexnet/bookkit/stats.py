@@ -87,7 +87,7 @@ def ratio(
 def confidence_level(looks: int) -> float:
     """The level of an interval after the data were looked at a number of times.
 
-    Whoever looks at the first seeds, and then decides whether to train more, has more than one
+    To look at the first seeds, and then to decide whether to train more, gives more than one
     chance to find an effect where there is none; a higher level makes up for it.
 
     Args:
