@@ -198,7 +198,7 @@ def test_windows_of_two_and_of_three_leave_as_many_positions_of_crops_of_48():
 
 
 def test_an_unknown_modification():
-    message = "^modification must be one of 'none', .*, 'all four', got 'grouped'$"
+    message = "^modification must be one of 'none', .*, 'without conv5', got 'grouped'$"
     with pytest.raises(ValueError, match=message):
         two_column_alexnet(10, "grouped")
 
