@@ -4,6 +4,7 @@
 # make test-browsers   the net on the page in Firefox and WebKit, and what takes longer in Chromium
 # make lint      the style of all code, notebooks included; `make format` mends what can be mended
 # make execute   run the notebooks and store what they show
+# make record    put what follows from new recorded runs into the record of claims
 # make bench     how fast, beside a named peer in the same run
 # make gpu       all that needs a GPU, in pieces; again, it goes on (OPTIONS=--dry-run lists the pieces)
 # make lab       JupyterLab on the book
@@ -15,7 +16,7 @@ NOTEBOOKS := $(wildcard book/*.ipynb)
 PAGES := _config.yml _toc.yml $(NOTEBOOKS) $(wildcard book/*.md book/*.bib book/_ext/*.py book/_static/* book/_static/*/*/* book/_templates/* alexnet/bookkit/engine/*)
 FIRST_PAGE := _build/html/index.html
 
-.PHONY: book test test-exhaustive test-browsers lint format execute bench gpu lab clean
+.PHONY: book test test-exhaustive test-browsers lint format record execute bench gpu lab clean
 
 book: $(FIRST_PAGE)
 	@echo "The book: file://$(CURDIR)/$(FIRST_PAGE)"
@@ -50,6 +51,9 @@ format: $(VENV)/full.stamp
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format --quiet .
 	@if [ -d node_modules ]; then node_modules/.bin/biome check --write; fi
+
+record: $(VENV)/full.stamp
+	$(BIN)/python book/fill_record.py
 
 execute: $(VENV)/full.stamp
 	$(BIN)/python book/execute.py $(NOTEBOOKS)

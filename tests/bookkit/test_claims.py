@@ -1,3 +1,4 @@
+import importlib.util
 import re
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from alexnet.bookkit.claims import (
     record,
 )
 from alexnet.bookkit.findings import FINDINGS, finding
-from alexnet.bookkit.paths import BOOK
+from alexnet.bookkit.paths import BOOK, RECORD
 from alexnet.bookkit.stats import AGREEMENTS, SIZES, VERDICTS, Effect, Interval
 
 CALL = re.compile(r'\bclaim(_from_runs)?\("(P\d+)"(,?)')
@@ -234,3 +235,17 @@ def test_the_table_of_claims_says_how_each_was_measured():
     assert table.count("without the sampling error of the test set") == 6
     assert table.count("with the sampling error of the test set") == 1
     assert "</a>, larger than the paper says</td>" in table
+
+
+def test_the_record_is_what_follows_from_the_runs():
+    spec = importlib.util.spec_from_file_location("fill_record", BOOK / "fill_record.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = RECORD.read_text(encoding="utf-8")
+    assert module.fill(text) == text
+    assert (
+        module.fill(
+            text.replace('"verdict": "holds", "page": "relu"', '"verdict": "", "page": "relu"')
+        )
+        == text
+    )
