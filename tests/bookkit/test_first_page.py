@@ -1,0 +1,792 @@
+"""The net on the first page: what it shows at first, and each thing that can be done with it."""
+
+import base64
+import io
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from axe_playwright_python.sync_playwright import Axe
+from bs4 import BeautifulSoup
+from PIL import Image
+from playwright.sync_api import expect, sync_playwright
+from torch import Tensor
+
+from alexnet import checkpoint
+from alexnet.bookkit import first_page
+from alexnet.bookkit.claims import claims
+from alexnet.bookkit.export import export, quantized
+from alexnet.loader import decode_image, resize_center_crop
+from alexnet.model import AlexNet
+from alexnet.predictor import SHIPPED
+from alexnet.quantize import quantize
+from helpers import BROKEN_IMAGES, CHROMIUM, ODD_IMAGES, ROOT, encode
+
+pytestmark = pytest.mark.slow
+
+DESK = {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"}
+PHONE = {
+    "viewport": {"width": 390, "height": 664},
+    "color_scheme": "dark",
+    "has_touch": True,
+    "is_mobile": True,
+}
+STILL = {"reduced_motion": "reduce"}
+INTRO = f"# Running AlexNet\n\n{'AlexNet is a net. ' * 12}\n\n## Below\n\nText.\n"
+
+
+def save_net(path):
+    """Random weights of 6 bits, with which the photographs get different guesses."""
+    torch.manual_seed(1)
+    tensors = {}
+    for name, value in AlexNet(200, "tiny-imagenet").state_dict().items():
+        if name.endswith(".weight"):
+            tensors[name], tensors[f"{name}.scale"] = quantize(value, 6)
+        else:
+            tensors[name] = torch.randn_like(value) * 0.05
+    tensors |= {"mean": torch.full((3, 1, 1), 0.45), "std": torch.full((3, 1, 1), 0.25)}
+    card = {
+        "variant": "tiny-imagenet",
+        "classes": [f"n{i:08}" for i in range(200)],
+        "words": [f"thing {i}, object {i}" for i in range(200)],
+        "resize": 64,
+        "crop": 56,
+    }
+    checkpoint.save_weights(path, tensors, card)
+    predictor = quantized(path)[0]
+    names = [row["file"] for row in first_page.credits()]
+    images = torch.stack([photograph(name) for name in names])
+    # What all have in common would decide the guess
+    tensors["classifier.fc8.bias"] -= predictor.probabilities(images).log().mean(0)
+    for name in ("weight.scale", "bias"):
+        tensors[f"classifier.fc8.{name}"] *= 20
+    checkpoint.save_weights(path, tensors, card)
+
+
+def photograph(name):
+    return resize_center_crop(decode_image(first_page.PHOTOGRAPHS / name), 64)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "trial.safetensors"
+    save_net(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def predictor(weights):
+    return quantized(weights)[0]
+
+
+@pytest.fixture(scope="module")
+def part(weights):
+    """The part of the page, parsed, and its state."""
+    page = BeautifulSoup(first_page.render(weights), "html.parser")
+    return page, json.loads(page.select_one(".net-state").string)
+
+
+@pytest.fixture(scope="module")
+def site(weights, tmp_path_factory):
+    """A book of one page, built as the book is, with the trial net."""
+    folder = tmp_path_factory.mktemp("site")
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    extensions = config["sphinx"]["config"]["extensions"]
+    if "first_page" not in extensions:
+        extensions.append("first_page")
+    (folder / "_config.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    (folder / "_toc.yml").write_text("format: jb-book\nroot: book/intro\n", encoding="utf-8")
+    for name in ("_ext", "_static", "_templates", "photographs"):
+        leave_out = shutil.ignore_patterns("nets", "__pycache__")
+        shutil.copytree(ROOT / "book" / name, folder / "book" / name, ignore=leave_out)
+    for name in ("page", "engine"):
+        shutil.copytree(first_page.PAGE.parent / name, folder / "alexnet" / "bookkit" / name)
+    shutil.copy(ROOT / "book" / "references.bib", folder / "book")
+    (folder / "book" / "intro.md").write_text(INTRO, encoding="utf-8")
+    export(weights, folder / "book" / "_static" / "nets" / "trial")
+    first_page.main([str(weights), "--out", str(folder / "book" / "first_page.html")])
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", folder, "-W", "-n"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "_build" / "html"
+
+
+# What the page shows before any script runs
+
+
+def true_answer(predictor, image):
+    """Probabilities and conv1's maps, by another way than first_page's."""
+    image = torch.as_tensor(image)
+    conv1 = []
+    hook = predictor.model.features.act1.register_forward_hook(lambda *call: conv1.append(call[2]))
+    probabilities = predictor.probabilities(image[None])[0]
+    hook.remove()
+    return probabilities, conv1[0][0]
+
+
+def red_panda():
+    return photograph("red_panda.webp")
+
+
+def parsed(site):
+    html = (site / "book" / "intro.html").read_text(encoding="utf-8")
+    return BeautifulSoup(html, "html.parser")
+
+
+def shown_in(page):
+    """Words and percentages of the guesses."""
+    rows = page.select(".net-guess")
+    return [(row.select_one(".net-word").text, row.select_one(".net-value").text) for row in rows]
+
+
+def decode_png(uri):
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+
+def check_first_state(predictor, page, state):
+    seen = np.array(decode_png(page.select_one(".net-seen")["src"])).transpose(2, 0, 1)
+    square = state["square"]
+    half = square["size"] // 2
+    left, top = square["x"] - half, square["y"] - half
+    expected = red_panda().numpy().copy()
+    expected[:, top : top + 2 * half, left : left + 2 * half] = np.array(state["gray"])[
+        :, None, None
+    ]
+    assert np.array_equal(seen, expected)
+
+    probabilities, conv1 = true_answer(predictor, seen)
+    untouched, _ = true_answer(predictor, red_panda())
+    best = untouched.topk(5).indices.tolist()
+    assert state["guesses"] == best
+    words = [predictor.class_name(label).split(",")[0] for label in best]
+    values = [float(probabilities[label]) for label in best]
+    values.append(1 - sum(values))
+    others = f"the other {len(predictor.classes) - 5}"
+    expected = [(word, first_page.percent(p)) for word, p in zip([*words, others], values)]
+    assert shown_in(page) == expected
+    bars = [row.select_one("i")["style"] for row in page.select(".net-guess")]
+    assert bars == [f"width:{100 * p:.2f}%" for p in values]
+    said = predictor.class_name(int(probabilities.argmax())).split(",")[0]
+    assert page.select_one(".net-first").text == said
+
+    picture = np.array(decode_png(page.select_one('.net-block[data-column="1"] img')["src"]))
+    level = (conv1[24:25, :, :] / state["layers"][0]["scale"]).clamp(0, 1) * 254
+    assert np.abs(picture[:27, :27] - level[0].numpy()).max() <= 0.51
+
+
+def test_first_state_is_what_pytorch_computes(predictor, part):
+    check_first_state(predictor, *part)
+
+
+@pytest.mark.skipif(not first_page.OUT.exists(), reason="the page has no net yet")
+def test_first_state_in_the_book_is_that_of_the_weights():
+    page = BeautifulSoup(first_page.OUT.read_text(encoding="utf-8"), "html.parser")
+    state = json.loads(page.select_one(".net-state").string)
+    assert state["net"] == "tiny-imagenet" and SHIPPED["tiny-imagenet"].exists()
+    check_first_state(quantized("tiny-imagenet")[0], page, state)
+
+
+def test_receptive_fields(part):
+    fields = {layer["name"]: layer["field"] for layer in part[1]["layers"]}
+    assert fields["conv1"] == 7 and fields["conv2"] == 7 + 2 * 2 + 4 * 4
+
+
+@pytest.mark.parametrize(("size", "expected"), [(2, [0, 1, 1, 0]), (3, [0.5, 1, 1, 0.5])])
+def test_a_square_covers_pixels_in_part(size, expected):
+    image = torch.zeros(3, 4, 4, dtype=torch.uint8)
+    covered = first_page.cover(image, {"x": 2, "y": 2, "size": size}, [200, 200, 200])
+    assert torch.equal(covered[0, 1], (200 * torch.tensor(expected)).to(torch.uint8))
+
+
+def test_every_photograph_has_its_credit():
+    rows = first_page.credits()
+    assert sorted(row["file"] for row in rows) == sorted(
+        path.name for path in first_page.PHOTOGRAPHS.glob("*.webp")
+    )
+    for row in rows:
+        assert row["author"] and row["licence"] and row["source"].startswith("https://")
+
+
+def test_a_missing_file_of_weights_is_named(tmp_path):
+    with pytest.raises(SystemExit, match=r"nowhere\.safetensors is not a file"):
+        first_page.main([str(tmp_path / "nowhere.safetensors"), "--out", str(tmp_path / "a.html")])
+    assert not (tmp_path / "a.html").exists()
+
+
+def test_the_tally_is_that_of_the_record():
+    text = (ROOT / "book" / "intro.md").read_text(encoding="utf-8")
+    tally = re.search(
+        r"of its (\d+) claims (\d+) hold and (\d+) do not; (\d+) hold by construction, "
+        r"for (\d+) the runs cannot tell, and (\d+) were not run here",
+        text,
+    )
+    found = [row.verdict for row in claims().values()]
+    verdicts = ["holds", "does not hold", "holds by construction", "cannot tell", "not run here"]
+    expected = [len(found), *map(found.count, verdicts)]
+    assert [int(number) for number in tally.groups()] == expected
+    assert len(found) == sum(expected[1:])
+
+
+# The page in a browser, from a folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not CHROMIUM and "CI" not in os.environ:
+        pytest.skip("no browser: install Chromium (on Debian, apt install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+IDLE = """(before) => {
+    const { state, passes } = document.querySelector(".net").dataset;
+    return state === "idle" && passes !== before;
+}"""
+
+
+class Visit:
+    """The first page, and what a person sees on it."""
+
+    def __init__(self, browser, site, fragment="", **options):
+        self.complaints = []
+        self.context = browser.new_context(**options)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(60_000)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.address = (site / "book" / "intro.html").as_uri()
+        self.page.goto(self.address + fragment)
+
+    def loaded(self):
+        self.page.wait_for_function("document.querySelector('.net').dataset.passes > 0")
+        return self
+
+    def restart(self, fragment="#net=red_panda"):
+        """Go to another state by its address, as a link does."""
+        self.after(lambda: self.page.evaluate("to => { location.hash = to }", f"{fragment}&x"))
+        self.page.wait_for_function("!location.hash.endsWith('&x')")  # read, and written anew
+        self.page.mouse.move(2, 2)
+
+    def after(self, action):
+        """Do something, and wait until the net has answered."""
+        before = self.page.evaluate("document.querySelector('.net').dataset.passes")
+        action()
+        self.page.wait_for_function(IDLE, arg=before)
+        return self.guesses()
+
+    def expect_address(self, text):
+        self.page.wait_for_function("text => location.hash.includes(text)", arg=text)
+
+    def guesses(self):
+        return shown_in(BeautifulSoup(self.page.content(), "html.parser"))
+
+    def bars(self):
+        return self.page.eval_on_selector_all(
+            ".net-guess i", "bars => bars.map(bar => parseFloat(bar.style.width) / 100)"
+        )
+
+    def marks(self):
+        return self.page.eval_on_selector_all(
+            ".net-guess u", "marks => marks.map(mark => parseFloat(mark.style.left) / 100)"
+        )
+
+    def words(self):
+        return [word for word, _ in self.guesses()]
+
+    def seen(self):
+        """The pixels that the net sees, as they are shown: (3, 64, 64)."""
+        bytes_ = self.page.evaluate("""() => {
+            const canvas = document.querySelector("canvas.net-seen");
+            return [...canvas.getContext("2d").getImageData(0, 0, 64, 64).data];
+        }""")
+        return torch.tensor(bytes_, dtype=torch.uint8).view(64, 64, 4)[..., :3].permute(2, 0, 1)
+
+    def square(self):
+        return self.page.get_attribute(".net-square", "aria-valuetext")
+
+    def locate(self, selector):
+        return self.page.locator(selector).first
+
+    def point(self, selector, across, down):
+        """A place in an element, as coordinates of the window."""
+        box = self.locate(selector).bounding_box()
+        return box["x"] + across * box["width"], box["y"] + down * box["height"]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.context.close()
+        if exception == (None, None, None):
+            assert self.complaints == []
+
+
+@pytest.fixture(scope="module")
+def desk(browser, site):
+    with Visit(browser, site, **DESK, **STILL) as visit:
+        yield visit.loaded()
+
+
+@pytest.fixture
+def visit(desk):
+    desk.restart()
+    return desk
+
+
+def assert_true(visit, predictor):
+    """The bars are what PyTorch says of the pixels that are shown."""
+    probabilities, _ = true_answer(predictor, visit.seen())
+    by_word = {predictor.class_name(i).split(",")[0]: float(p) for i, p in enumerate(probabilities)}
+    expected = [by_word[word] for word in visit.words()[:5]]
+    expected.append(1 - sum(expected))
+    assert visit.bars() == pytest.approx(expected, abs=2e-4)
+    said = visit.page.text_content(".net-first")
+    assert by_word[said] == pytest.approx(max(by_word.values()), abs=2e-4)
+
+
+PICTURES = """() => [...document.querySelectorAll(".net-block canvas, canvas.net-seen")]
+    .map((canvas) => canvas.toDataURL())"""
+
+
+def test_loading_the_weights_changes_nothing(browser, site):
+    stored = parsed(site)
+    before = [image["src"] for image in stored.select(".net-seen, .net-block img")]
+    with Visit(browser, site, **DESK, **STILL) as visit:
+        visit.loaded()
+        expected = [
+            float(re.search("[0-9.]+", bar["style"])[0]) for bar in stored.select("i[style]")
+        ]
+        assert [100 * bar for bar in visit.bars()] == pytest.approx(expected, abs=0.5)
+        assert visit.words() == [word for word, _ in shown_in(stored)]
+        after = visit.page.evaluate(PICTURES)
+    for old, new in zip(before, after, strict=True):
+        old, new = (np.array(decode_png(uri).convert("RGBA")).astype(int) for uri in (old, new))
+        assert np.abs(old - new).mean() < 0.5 and old.any()
+
+
+def test_without_scripts_the_first_state_is_there(browser, site):
+    with Visit(browser, site, **DESK, java_script_enabled=False) as visit:
+        for selector in (".net-picture", ".net-seen", ".net-guess", ".net-block img"):
+            assert visit.locate(selector).is_visible()
+        for selector in (".net-cuts", ".net-tools", ".net-samples", ".net-do"):
+            assert visit.locate(selector).is_hidden()
+
+
+@pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])
+def test_the_first_screen(browser, site, device):
+    with Visit(browser, site, **device, **STILL) as visit:
+        page = visit.page
+        height = device["viewport"]["height"]
+        last = "figure.net figcaption" if device is DESK else ".net-guess:last-child"
+        for selector in ("h1", ".net-stage", ".net-first", last):
+            box = visit.page.locator(f".bd-article {selector}").bounding_box()
+            assert box["y"] >= 0 and box["y"] + box["height"] <= height, selector
+        scrolls = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert page.evaluate(scrolls) <= 0
+        visit.loaded()
+        assert page.evaluate(scrolls) <= 0
+        found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+        own = [
+            (violation["id"], node["html"][:200])
+            for violation in found
+            for node in violation["nodes"]
+            if "net" in "".join(map(str, node["target"]))
+        ]
+        assert own == []
+
+
+def test_the_mouse_carries_the_square(visit, predictor):
+    page, start = visit.page, visit.bars()
+    words, marks = visit.words(), visit.marks()
+    page.mouse.move(*visit.point(".net-stage", 0.2, 0.2))
+    carried = visit.after(lambda: page.mouse.move(*visit.point(".net-stage", 0.5, 0.5)))
+    assert visit.square().startswith("32 across, 32 down") and visit.bars() != start
+    assert [word for word, _ in carried] == words and visit.marks() == marks
+    assert_true(visit, predictor)
+    page.mouse.down()
+    page.mouse.up()  # puts it down
+    page.mouse.move(*visit.point(".net-stage", 0.8, 0.8))
+    page.wait_for_timeout(200)
+    assert visit.square().startswith("32 across, 32 down")
+    page.mouse.down()  # takes it up, and drags it
+    page.mouse.move(*visit.point(".net-stage", 0.75, 0.25), steps=3)
+    page.mouse.up()
+    page.mouse.move(*visit.point(".net-stage", 0.1, 0.1))
+    page.wait_for_timeout(300)
+    assert visit.square().startswith("48 across, 16 down")
+    assert_true(visit, predictor)
+
+
+def test_keys_carry_the_square(visit, predictor):
+    page = visit.page
+    visit.locate(".net-square").focus()
+    assert visit.square() == "10 across, 54 down, 14 wide"
+    for key, place in [
+        ("ArrowRight", "14 across, 54 down, 14 wide"),
+        ("ArrowUp", "14 across, 50 down, 14 wide"),
+        ("Shift+ArrowLeft", "13 across, 50 down, 14 wide"),
+        ("Shift+ArrowDown", "13 across, 51 down, 14 wide"),
+        ("+", "13 across, 51 down, 16 wide"),
+        ("-", "13 across, 51 down, 14 wide"),
+        ("Escape", "lifted"),
+    ]:
+        visit.after(lambda key=key: page.keyboard.press(key))
+        assert visit.square() == place
+    assert visit.bars() == pytest.approx(visit.marks(), abs=2e-4)
+    assert (visit.seen().int() - red_panda().int()).abs().max() <= 3  # a browser decodes by itself
+    for _ in range(20):
+        page.keyboard.press("ArrowUp")
+    visit.after(lambda: page.keyboard.press("ArrowUp"))
+    assert visit.square().split(", ")[1] == "0 down"
+    assert_true(visit, predictor)
+
+
+def test_the_square_is_lifted_and_laid_down(visit):
+    visit.after(visit.locate(".net-lift").click)
+    assert visit.square() == "lifted"
+    visit.after(visit.locate(".net-lift").click)
+    assert visit.square() == "10 across, 54 down, 14 wide"
+
+
+def test_mirror_and_crop(visit, predictor):
+    page = visit.page
+    visit.after(lambda: visit.locate(".net-square").press("Escape"))
+    plain = visit.seen()
+    visit.after(visit.locate(".net-mirror").click)
+    assert (visit.seen().flip(2).int() - plain.int()).abs().max() <= 1
+    assert_true(visit, predictor)
+    assert visit.bars() == pytest.approx(visit.marks(), abs=2e-4)
+    visit.after(visit.locate(".net-mirror").click)
+    visit.locate(".net-crop").click()
+    page.mouse.move(*visit.point(".net-stage", 0.5, 0.5))
+    visit.after(lambda: page.mouse.wheel(0, -400))
+    zoomed = visit.seen()
+    assert not torch.equal(zoomed, plain)
+    page.mouse.down()
+    visit.after(lambda: page.mouse.move(*visit.point(".net-stage", 0.3, 0.5), steps=4))
+    page.mouse.up()
+    dragged = visit.seen()
+    assert not torch.equal(dragged, zoomed)
+    # What was to the right has come to the left
+    assert (dragged[:, :, 10:40].int() - zoomed[:, :, 23:53].int()).float().abs().mean() < 6
+    visit.after(lambda: visit.locate(".net-stage").press("ArrowUp"))
+    assert not torch.equal(visit.seen(), dragged)
+    visit.after(lambda: visit.locate(".net-zoom").fill("1"))
+    assert torch.equal(visit.seen(), plain)
+    assert_true(visit, predictor)
+    visit.locate(".net-crop").click()
+
+
+def test_other_photographs_with_their_credits(visit, predictor):
+    for row in first_page.credits()[-2:]:
+        name = row["file"].removesuffix(".webp")
+        visit.after(visit.locate(f'.net-sample[data-name="{name}"]').click)
+        assert visit.locate(".net-by a").get_attribute("href") == row["source"]
+        assert row["author"] in visit.page.text_content(".net-by")
+        assert "not among" in visit.page.text_content(".net-by")
+        assert_true(visit, predictor)
+        image = photograph(row["file"])
+        visit.after(lambda: visit.locate(".net-square").press("Escape"))
+        assert (visit.seen().int() - image.int()).abs().max() <= 4
+
+
+QUADRANTS = Image.fromarray(
+    np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [90, 90, 90]]], np.uint8)
+)
+TURNED = Image.Exif()
+TURNED[274] = 6  # to be turned to the right
+
+
+def color_at(visit, row, column):
+    return visit.seen()[:, row, column].tolist()
+
+
+SHOWN_OR_NOT = """(name) => document.querySelector(".net-by").textContent === "Your photograph."
+    || document.querySelector(".net-status").textContent.startsWith(name)"""
+
+
+def choose(visit, content, name="mine.png"):
+    file = {"name": name, "mimeType": "", "buffer": content}
+    clear = "document.querySelectorAll('.net-by, .net-status').forEach((e) => e.replaceChildren())"
+    visit.page.evaluate(clear)
+    visit.page.set_input_files(".net-file", file)
+
+
+def test_an_own_photograph_is_turned_as_the_camera_says(visit):
+    content = encode(QUADRANTS.resize((200, 200), 0), "JPEG", exif=TURNED, quality=95)
+    visit.after(lambda: choose(visit, content))
+    assert visit.page.text_content(".net-by") == "Your photograph."
+    visit.after(lambda: visit.locate(".net-square").press("Escape"))
+    for place, color in {
+        (10, 10): [0, 0, 255],
+        (10, 50): [255, 0, 0],
+        (50, 50): [0, 255, 0],
+    }.items():
+        assert np.abs(np.array(color_at(visit, *place)) - color).max() <= 8
+
+
+def test_own_photographs_of_all_kinds(visit):
+    """Each is shown, or a sentence says why it is not, and the page goes on."""
+    odd = dict(ODD_IMAGES)
+    odd["wide"] = encode(Image.new("RGB", (900, 30), "red"), "PNG")
+    odd["transparent"] = encode(Image.new("RGBA", (80, 80), (0, 0, 0, 0)), "PNG")
+    shown = []
+    for name, content in odd.items():
+        choose(visit, content, name)
+        visit.page.wait_for_function(SHOWN_OR_NOT, arg=name)
+        shown += [name] * (visit.page.text_content(".net-status") == "")
+    assert set(odd) - set(shown) <= {"TIFF", "PPM", "JPEG, CMYK"}
+    visit.page.wait_for_timeout(500)
+    visit.after(lambda: visit.locate(".net-square").press("Escape"))
+    assert color_at(visit, 5, 5) == [255, 255, 255]  # the last one, transparent
+
+
+@pytest.mark.parametrize("name", [*BROKEN_IMAGES, "long and thin"])
+def test_broken_photographs_get_a_sentence(visit, name):
+    before = visit.guesses()
+    content = BROKEN_IMAGES.get(name, encode(Image.new("L", (2000, 2)), "PNG"))
+    choose(visit, content, "holiday.jpg")
+    visit.page.wait_for_function(SHOWN_OR_NOT, arg="holiday.jpg")
+    status, by = visit.locate(".net-status"), visit.locate(".net-by")
+    said = status.text_content()
+    if said:
+        assert re.fullmatch(r"holiday\.jpg (is|has) [^.]*\.", said)
+        assert visit.guesses() == before
+    else:  # browsers show the part of a damaged file that is there
+        assert by.text_content() == "Your photograph."
+
+
+DROP = """([kind, base64]) => {
+    const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+    const data = new DataTransfer();
+    data.items.add(new File([bytes], "dropped.png", { type: "image/png" }));
+    const at = document.querySelector(".net-maps");
+    const options = { bubbles: true, cancelable: true };
+    if (kind === "paste") {
+        at.dispatchEvent(new ClipboardEvent("paste", { ...options, clipboardData: data }));
+    } else {
+        at.dispatchEvent(new DragEvent("dragover", { ...options, dataTransfer: data }));
+        at.dispatchEvent(new DragEvent("drop", { ...options, dataTransfer: data }));
+    }
+}"""
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_photographs_are_dropped_and_pasted(visit, predictor, kind):
+    content = base64.b64encode(encode(QUADRANTS.resize((90, 60), 0), "PNG")).decode()
+    visit.after(lambda: visit.page.evaluate(DROP, [kind, content]))
+    assert visit.page.text_content(".net-by") == "Your photograph."
+    assert_true(visit, predictor)
+
+
+@pytest.mark.parametrize("cut", ["column1", "column2", "crossing", "lrn", "dropout"])
+def test_parts_are_taken_away_and_put_back(visit, cut):
+    whole = visit.bars()
+    button = visit.locate(f'[data-cut="{cut}"]')
+    visit.after(button.click)
+    assert button.get_attribute("aria-pressed") == "true"
+    assert visit.bars() != pytest.approx(whole, abs=1e-4)
+    visit.expect_address(f"cut={cut}")
+    if cut == "dropout":
+        first = visit.page.evaluate(PICTURES)[-1]  # fc7, after dropout in fc6
+        visit.after(visit.locate(".net-again").click)
+        assert visit.page.evaluate(PICTURES)[-1] != first
+    visit.after(button.click)
+    assert visit.bars() == pytest.approx(whole, abs=1e-4)
+
+
+def test_what_a_cut_column_leaves(visit, predictor):
+    model = predictor.model
+    seen = visit.seen()
+    visit.after(visit.locate('[data-cut="column2"]').click)
+    hooks = []
+    for conv in (layer for layer in model.features if isinstance(layer, torch.nn.Conv2d)):
+        half = conv.out_channels // 2
+        hooks.append(conv.register_forward_hook(lambda *call, half=half: zero_from(call[2], half)))
+    try:
+        assert torch.equal(visit.seen(), seen)
+        assert_true(visit, predictor)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def zero_from(maps: Tensor, first: int) -> Tensor:
+    maps = maps.clone()
+    maps[:, first:] = 0
+    return maps
+
+
+def test_a_map_is_previewed_pinned_and_closed(visit):
+    page, panel = visit.page, visit.locate(".net-panel")
+    page.mouse.move(*visit.point(".net-block[data-layer=conv1]", 0.25, 0.125))
+    expect(panel).to_contain_text("conv1, map 2 of 48 (column 1)")
+    page.mouse.move(*visit.point(".net-says", 0.5, 0.5))
+    expect(panel).to_be_hidden()
+    page.mouse.click(*visit.point(".net-block[data-layer=conv1]", 0.25, 0.125))
+    page.mouse.move(2, 2)
+    expect(panel).to_be_visible()
+    expect(panel.locator("canvas")).to_have_count(3)
+    page.wait_for_timeout(500)
+    visit.expect_address("look=conv1.2")
+    visit.locate(".net-close").click()
+    expect(panel).to_be_hidden()
+    for layer in ("conv3", "conv5", "fc6"):
+        page.mouse.click(*visit.point(f".net-block[data-layer={layer}][data-column='1']", 0.1, 0.1))
+        expect(panel).to_contain_text(layer)
+        expect(panel).to_contain_text("column 2")
+        page.keyboard.press("Escape")
+        expect(panel).to_be_hidden()
+
+
+def test_a_kernel_is_taken_away_where_it_is_looked_at(visit):
+    whole = visit.bars()
+    visit.page.mouse.click(*visit.point(".net-block[data-layer=conv1]", 0.25, 0.125))
+    visit.after(visit.locate(".net-cut-kernel").click)
+    expect(visit.locate(".net-facts")).to_contain_text("Highest value 0.00")
+    assert visit.bars() != pytest.approx(whole, abs=1e-5)
+    visit.expect_address("cut=kernel2")
+    visit.after(visit.locate(".net-kernels button").click)
+    assert visit.bars() == pytest.approx(whole, abs=1e-4)
+
+
+def test_maps_by_keyboard(visit):
+    page, panel = visit.page, visit.locate(".net-panel")
+    visit.locate(".net-block[data-layer=conv2]").focus()
+    for key, number in [("ArrowRight", 1), ("ArrowRight", 2), ("ArrowDown", 10), ("ArrowLeft", 9)]:
+        page.keyboard.press(key)
+        expect(panel).to_contain_text(f"conv2, map {number} of 128")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.textContent") == "Close"
+    page.keyboard.press("Escape")
+    expect(panel).to_be_hidden()
+    assert page.evaluate("document.activeElement.dataset.layer") == "conv2"
+
+
+def test_the_address_holds_the_state(browser, site, visit):
+    fragment = (
+        "#net=goldfish&square=20,30,16&crop=0.5,0.5,1.5&mirror=yes&cut=lrn,kernel7&look=conv1.7"
+    )
+    visit.restart(fragment)
+    bars, square = visit.bars(), visit.square()
+    assert square == "20 across, 30 down, 16 wide"
+    with Visit(browser, site, fragment, **DESK) as other:
+        other.loaded()
+        other.page.wait_for_timeout(500)
+        assert (other.bars(), other.square()) == (bars, square)
+        expect(other.locate(".net-panel")).to_contain_text("conv1, map 7")
+        assert other.page.get_attribute(".net", "data-glide") is None
+        other.after(lambda: other.locate(".net-square").press("ArrowRight"))
+        other.expect_address("24,30")
+        assert other.page.evaluate("location.hash") == fragment.replace("20,30", "24,30")
+
+
+@pytest.mark.parametrize(
+    ("fragment", "square"),
+    [
+        ("#net=dragon", "10 across, 54 down, 14 wide"),
+        ("#net=koala&square=1e9,-4,99", "64 across, 0 down, 40 wide"),
+        ("#net=koala&square=NaN,1,2", "10 across, 54 down, 14 wide"),
+        ("#net=koala&square=1,2", "10 across, 54 down, 14 wide"),
+        ("#net=koala&square=none", "lifted"),
+        (
+            "#net=koala&cut=kernel0,kernel49,column3,<b>,&look=conv9.1",
+            "10 across, 54 down, 14 wide",
+        ),
+        ("#net=koala&crop=9,-9,1e30&look=conv1.0", "10 across, 54 down, 14 wide"),
+        ("#net=koala&look=conv1.49&mirror=%", "10 across, 54 down, 14 wide"),
+    ],
+)
+def test_an_odd_address_is_checked(visit, fragment, square):
+    visit.restart(fragment)
+    assert visit.square() == square
+    assert visit.locate(".net-panel").is_hidden()
+    assert visit.page.locator('.net-cuts [aria-pressed="true"]').count() == 0
+    assert sum(visit.bars()) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_first_guess_is_read_out_when_it_changes(visit):
+    page = visit.page
+    page.evaluate("""() => {
+        window.spoken = [];
+        new MutationObserver(() => spoken.push(
+            [performance.now(), document.querySelector(".net-live").textContent]
+        )).observe(document.querySelector(".net-live"), { childList: true });
+    }""")
+    for name in ("goldfish", "dam", "hog", "koala", "bucket"):
+        visit.after(visit.locate(f'.net-sample[data-name="{name}"]').click)
+    page.wait_for_timeout(1200)
+    spoken = page.evaluate("spoken")
+    assert spoken and spoken[-1][1] == f"It says: {page.text_content('.net-first')}"
+    texts, times = [text for _, text in spoken], [time for time, _ in spoken]
+    assert all(a != b for a, b in itertools.pairwise(texts))
+    assert all(b - a > 950 for a, b in itertools.pairwise(times))
+
+
+def test_the_square_glides_until_something_is_touched(browser, site):
+    with Visit(browser, site, **DESK) as visit:
+        visit.loaded()
+        start = "10 across, 54 down, 14 wide"
+        visit.page.wait_for_function(
+            "start => document.querySelector('.net-square').ariaValueText !== start", arg=start
+        )
+        visit.page.keyboard.press("Shift")
+        visit.page.wait_for_timeout(200)
+        stopped = visit.square()
+        visit.page.wait_for_timeout(500)
+        assert visit.square() == stopped != start
+    with Visit(browser, site, **DESK) as visit:
+        visit.page.wait_for_selector(".net[data-glide=done]")
+        assert visit.square() == start  # where it began
+        visit.page.wait_for_timeout(300)
+        assert visit.words() == [word for word, _ in shown_in(parsed(site))]
+
+
+def test_no_glide_with_reduced_motion(desk, browser, site):
+    with Visit(browser, site, **DESK, **STILL) as visit:
+        visit.loaded()
+        visit.page.wait_for_timeout(800)
+        assert visit.square() == "10 across, 54 down, 14 wide"
+
+
+def test_by_touch(browser, site, predictor):
+    with Visit(browser, site, **PHONE, **STILL) as visit:
+        page = visit.loaded().page
+        visit.after(lambda: page.touchscreen.tap(*visit.point(".net-stage", 0.5, 0.25)))
+        assert visit.square().startswith("32 across, 16 down")
+        session = visit.context.new_cdp_session(page)
+        x, y = visit.point(".net-square", 0.5, 0.5)
+
+        def touch(kind, *points):
+            points = [{"x": x, "y": y} for x, y in points]
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+        def drag():
+            touch("touchStart", (x, y))
+            for step in range(1, 6):
+                touch("touchMove", (x - 6 * step, y + 12 * step))
+            touch("touchEnd")
+
+        visit.after(drag)
+        across, down = [int(n) for n in re.findall(r"\d+", visit.square())[:2]]
+        assert across < 28 and down > 24
+        assert page.evaluate("scrollY") == 0
+        assert_true(visit, predictor)
+        block = visit.locate(".net-block[data-layer=conv1]")
+        box = block.bounding_box()
+        block.tap(position={"x": box["width"] / 4, "y": box["height"] / 8})
+        expect(visit.locate(".net-panel")).to_contain_text("conv1, map 2 of 48")
+        box = visit.locate(".net-panel").bounding_box()
+        assert box["x"] == 0 and box["width"] == 390
+        visit.locate(".net-close").tap()
+        expect(visit.locate(".net-panel")).to_be_hidden()
