@@ -901,7 +901,7 @@
     if (side > 1) {
       views.append(makeView("net-map", "The map, on its own scale.", side));
       views.append(
-        makeView("net-fires", "Bright: where it fires. Frame: what its strongest unit sees.", 264),
+        makeView("net-fires", "Bright: where it fires; framed: what its strongest unit sees.", 264),
       );
     }
     const facts = document.createElement("p");
