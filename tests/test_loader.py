@@ -255,7 +255,9 @@ def test_a_link_to_a_class_folder_is_followed_and_one_to_itself_is_refused(tmp_p
 def test_tiny_imagenet_as_published_names_the_command_that_prepares_it(tmp_path):
     make_folder(tmp_path / "train" / "n01443537" / "images", "n01443537_0.JPEG")
     val = make_folder(tmp_path / "val" / "images", "val_0.JPEG").parent
-    (val / "val_annotations.txt").write_text("val_0.JPEG\tn01443537\t0\t0\t9\t9\n")
+    (val / "val_annotations.txt").write_text(
+        "val_0.JPEG\tn01443537\t0\t0\t9\t9\n", encoding="utf-8"
+    )
     sentence = (
         f"{val} must hold a folder per class, got Tiny ImageNet's val/ as published, with labels "
         "in a file: python -m alexnet.prepare tiny-imagenet makes a data set from the published "
@@ -293,10 +295,12 @@ def test_imagenet_as_published_names_the_command_that_prepares_it(part, name, co
 def test_words_of_classes_are_read_by_their_id(tmp_path):
     assert read_class_words(tmp_path) == {}
     path = tmp_path / "classes.tsv"
-    path.write_text(f"n01443537\tgoldfish, Carassius auratus\n{NFD}\t{NFC}\tbar\n", "utf-8")
+    path.write_text(
+        f"n01443537\tgoldfish, Carassius auratus\n{NFD}\t{NFC}\tbar\n", encoding="utf-8"
+    )
     words = {"n01443537": "goldfish, Carassius auratus", NFC: f"{NFC}\tbar"}
     assert read_class_words(str(tmp_path)) == words
-    path.write_text("n01443537\tgoldfish\nn01629819 salamander\n", "utf-8")
+    path.write_text("n01443537\tgoldfish\nn01629819 salamander\n", encoding="utf-8")
     with pytest.raises(ValueError) as error:
         read_class_words(tmp_path)
     assert str(error.value) == (

@@ -60,7 +60,7 @@ def write_zip(path, members):
 def tar_of(members):
     """A tar archive: names, contents."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
+    with tarfile.TarFile(fileobj=buffer, mode="w") as tar:
         for name, content in members.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
@@ -445,7 +445,7 @@ def test_images_without_labels_and_labels_without_images_are_refused(tmp_path):
 
 def link_outside():
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
+    with tarfile.TarFile(fileobj=buffer, mode="w") as tar:
         member = tarfile.TarInfo("link.JPEG")
         member.type, member.linkname = tarfile.SYMTYPE, "../../../outside"
         tar.addfile(member)
