@@ -1,8 +1,8 @@
 """Training with the paper's recipe (section 5).
 
 Batches of 128, momentum 0.9, a weight decay of 0.0005, and a learning rate that begins at 0.01
-and is divided by 10 when the validation error stalls. The one-cycle schedule is for trainings
-that are too short for that.
+and is divided by 10 when the validation error stalls. The one-cycle schedule is for training
+runs that are too short for that.
 
 Every random draw is a function of (seed, epoch, step, image or place in the batch). So there is
 no random state to keep: a run that is killed and resumed, or shared among more processes, draws

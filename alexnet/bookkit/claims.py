@@ -45,7 +45,7 @@ class Measurement:
     @property
     def terms(self) -> str:
         """What the interval stands for."""
-        terms = f"interval of {self.level}, looked at {_TIMES[self.looks]}; rate: {self.rate}"
+        terms = f"interval of {self.level}, runs examined {_TIMES[self.looks]}; rate: {self.rate}"
         if self.test_set_error is not None:
             terms += "; with" if self.test_set_error else "; without"
             terms += " the sampling error of the test set"

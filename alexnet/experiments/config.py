@@ -88,9 +88,9 @@ class ExperimentConfig:
     # Each includes the one before, but for "color only"; anything but "none" needs a crop
     augment: Augment = "none"
     images_per_crop: int = 1  # consecutive images that share a random window and its flip
-    # Of the training images: anew in every epoch, or one random order for the whole run, as in the
-    # code of 2012. It takes slices of its files one after the other (data.cu), and the line that
-    # permutes them is commented out (convdata.py).
+    # Of the training images: a new one in every epoch, or one random order for the whole run, as in
+    # the code of 2012. It takes slices of its files one after the other (data.cu), and the line
+    # that permutes them is commented out (convdata.py).
     order: Order = "shuffled"
     modification: Modification = "none"  # of the nets in MODIFIED_NETS
     dropout: float = 0.0  # in fc6 and fc7; the four-layer net has neither

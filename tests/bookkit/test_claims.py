@@ -231,7 +231,7 @@ def test_the_table_of_claims_links_to_every_cell():
 
 def test_the_table_of_claims_says_how_each_was_measured():
     table = claims_table()
-    assert "interval of 98.18 %, looked at four times; rate: of each net, by the loss" in table
+    assert "interval of 98.18 %, runs examined four times; rate: of each net, by the loss" in table
     assert table.count("without the sampling error of the test set") == 6
     assert table.count("with the sampling error of the test set") == 1
     assert "</a>, larger than the paper says</td>" in table
