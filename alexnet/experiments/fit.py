@@ -21,7 +21,7 @@ from alexnet.predictor import topk_correct
 # Images to images: an augmentation, or the preprocessing of the test images
 Transform = Callable[[Tensor], Tensor]
 
-# Added to the seed of a run for its fixed order, which so has a seed of its own
+# Added to the seed of a run, so that its fixed order has a seed of its own
 ORDER_SEED = 2012
 
 
@@ -390,7 +390,7 @@ def _should_stop(config: ExperimentConfig, curve: dict, train_error: float) -> b
 
 
 class _Monitor:
-    """The errors during a training: of the test images, or of those that are held out.
+    """The errors during training: of the test images, or of those that are held out.
 
     Args:
         config: of the run.
