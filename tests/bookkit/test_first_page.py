@@ -715,6 +715,50 @@ def test_an_odd_address_is_checked(visit, fragment, square):
     assert sum(visit.bars()) == pytest.approx(1, abs=1e-3)
 
 
+ATTACH = """() => {
+    const { netPage } = window;
+    window.heard = [];
+    window.asked = [];
+    netPage.onPass(({ probabilities, seen, maps, cuts }) => heard.push({
+        sum: probabilities.reduce((sum, p) => sum + p, 0),
+        isSeen: seen.join() === netPage.seen().join(),
+        maps: maps.act3.shape,
+        cuts: JSON.stringify(cuts),
+    }));
+    netPage.addressKey("trial", () => "a b,c", (text) => asked.push(text));
+    netPage.state.cuts.add("conv2.column2");
+    netPage.state.square.x = 30;
+    netPage.touch();
+}"""
+
+
+def test_other_scripts_attach_to_the_page(visit):
+    """What the other scripts change is shown, computed and written into the address."""
+    page = visit.page
+    visit.after(lambda: page.evaluate(ATTACH))
+    half = [*range(64, 128)]
+    expected = {"isSeen": True, "maps": [1, 192, 6, 6], "cuts": f'{{"maps":{{"conv2":{half}}}}}'}
+    heard = page.evaluate("heard")[-1]
+    assert heard.pop("sum") == pytest.approx(1)
+    heard["cuts"] = heard["cuts"].replace(",", ", ")
+    assert heard == expected
+    assert visit.square() == "30 across, 54 down, 14 wide"
+    visit.expect_address("cut=conv2.column2&trial=a%20b,c")
+    visit.restart("#net=koala&trial=1+2&cut=conv2.column2")
+    visit.restart()
+    assert page.evaluate("asked") == ["1 2", None]
+    slots = page.eval_on_selector_all("[data-slot]", "slots => slots.map((e) => e.dataset.slot)")
+    assert sorted(slots) == ["camera", "cuts", "save", "wish"]
+
+
+def test_a_column_of_one_layer_is_put_back(visit):
+    whole = visit.bars()
+    visit.restart("#net=red_panda&cut=conv2.column2")
+    assert visit.bars() != pytest.approx(whole, abs=1e-4)
+    visit.after(visit.page.get_by_role("button", name="conv2, column 2", exact=True).click)
+    assert visit.bars() == pytest.approx(whole, abs=1e-4)
+
+
 def test_the_first_guess_is_read_out_when_it_changes(visit):
     page = visit.page
     page.evaluate("""() => {

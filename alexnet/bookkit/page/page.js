@@ -1,6 +1,11 @@
 // The net on the first page: what can be done with it. The page already holds the first state,
 // which alexnet/bookkit/first_page.py computes; picture.js has the photograph, and alexnet.js
 // computes. Works from a folder, too.
+//
+// The other scripts of this folder attach to window.netPage, of the type NetPage below: they read
+// what is shown, change `state` and call `touch()`, and hear of each answer of the net by
+// `onPass`. They are included after this one, and register the keys that they have in the address
+// at once, since it is read when the page has loaded. Where there is no figure, there is no netPage.
 
 /**
  * A layer as the page shows it; first_page.py has the same class.
@@ -36,6 +41,58 @@
 
 /** A map that is looked at. @typedef {{layer: number, map: number, pinned: boolean}} Look */
 
+/**
+ * What is shown. Maps count from 0 here, and from 1 for the reader.
+ * @typedef {object} PageState
+ * @property {string} photograph The name of one that lies ready, or "yours".
+ * @property {Square | null} square
+ * @property {Crop} crop
+ * @property {boolean} mirrored
+ * @property {Set<string>} cuts "column1", "column2", "crossing", "lrn", "dropout"; or a column of
+ *     one layer, such as "conv2.column1".
+ * @property {Set<number>} kernels Of conv1, those that are taken away.
+ * @property {number} draw Of dropout.
+ * @property {Look | null} look
+ */
+
+/**
+ * An answer of the net to what is shown.
+ * @typedef {object} PagePass
+ * @property {number[]} probabilities One for each class.
+ * @property {Object<string, {shape: number[], data: Float32Array}>} maps By `ShownLayer.output`.
+ * @property {Uint8Array} seen What the net saw: [row][column][color].
+ * @property {Object<string, any>} cuts As the engine takes them.
+ */
+
+/**
+ * What the scripts of this folder use of the page: window.netPage.
+ * @typedef {object} NetPage
+ * @property {HTMLElement} root
+ * @property {FirstState} first
+ * @property {PageState} state
+ * @property {<T extends Element = HTMLElement>(selector: string, within?: Element) => T} one
+ * @property {(selector: string) => HTMLElement[]} all
+ * @property {() => Promise<void>} load Loads the net, once: to be called after a click or gesture.
+ * @property {() => any} net The net that alexnet.load has loaded, or null.
+ * @property {() => string[]} words The names of the classes, once the net is loaded.
+ * @property {(label: number) => string} short The first of a class's names.
+ * @property {(probability: number) => string} percent
+ * @property {(logits: Float32Array) => number[]} softmax
+ * @property {() => Uint8Array} base What the net would see without the square: RGB, [row][column].
+ * @property {() => Uint8Array} seen What it sees now.
+ * @property {() => Object<string, any>} engineCuts The cuts, as the engine takes them.
+ * @property {() => void} touch The reader has changed the state: show it, write the address, load
+ *     the net, compute.
+ * @property {(text: string) => void} say Writes the status line.
+ * @property {(listener: (pass: PagePass) => void) => void} onPass Called after each pass.
+ * @property {(name: string, read: () => Promise<NetPicture>, credit: string) => Promise<void>}
+ *     choosePicture Shows another photograph; the name is for a message if it cannot be read.
+ * @property {(name: string, write: () => string | null, read: (text: string | null) => void) => void}
+ *     addressKey Puts a key into the address, where `write` gives a text; `read` gets the text of
+ *     an address that was opened, which may be anything, or null.
+ * @property {(name: string) => HTMLElement} slot An empty element of the page for a part of it.
+ */
+
 (() => {
   const root = /** @type {HTMLElement} */ (document.querySelector("figure.net"));
   const folder = new URL(".", /** @type {HTMLScriptElement} */ (document.currentScript).src).href;
@@ -53,20 +110,23 @@
   const GAP = 255; // as in first_page.py
   const SMALLEST = 4; // of the square, in pixels of what the net sees
   const LARGEST = 40;
-  const CUTS = ["column1", "column2", "crossing", "lrn", "dropout"];
+  const COLUMNS = first.layers // of one layer
+    .filter(({ name }) => name.startsWith("conv"))
+    .flatMap(({ name }) => [`${name}.column1`, `${name}.column2`]);
+  const CUTS = ["column1", "column2", "crossing", "lrn", "dropout", ...COLUMNS];
   const SETTLED = 300; // milliseconds after which a crop stands
   const KERNELS = first.layers[0].maps;
 
-  // What is shown. Numbers of maps count from 0 here, and from 1 for the reader.
+  /** @type {PageState} */
   const state = {
-    photograph: first.photographs[0].name, // or "yours"
-    square: /** @type {Square | null} */ ({ ...first.square }),
-    crop: /** @type {Crop} */ ({ x: 0.5, y: 0.5, zoom: 1 }),
+    photograph: first.photographs[0].name,
+    square: { ...first.square },
+    crop: { x: 0.5, y: 0.5, zoom: 1 },
     mirrored: false,
-    cuts: /** @type {Set<string>} */ (new Set()),
-    kernels: /** @type {Set<number>} */ (new Set()),
-    draw: 1, // of dropout
-    look: /** @type {Look | null} */ (null),
+    cuts: new Set(),
+    kernels: new Set(),
+    draw: 1,
+    look: null,
   };
 
   /** @type {any} */
@@ -81,7 +141,7 @@
   let untouched = first.untouched;
   let scales = first.layers.map((layer) => layer.scale);
   let untouchedIsOld = false;
-  /** @type {Object<string, {data: Float32Array}>} */
+  /** @type {PagePass["maps"]} */
   let maps = {};
   let isTouched = false; // by the reader
   const savesData = Boolean(/** @type {any} */ (navigator).connection?.saveData);
@@ -222,6 +282,8 @@
 
   // The net's work: one pass at a time, always for what is shown last.
 
+  /** @type {((pass: PagePass) => void)[]} */
+  const listeners = [];
   let isWanted = false;
   let isComputing = false;
   let settling = 0; // the timer of a crop that is being changed
@@ -251,7 +313,17 @@
           [1, 0],
         ],
       };
-    if (state.kernels.size) cuts.maps = { conv1: [...state.kernels].sort((a, b) => a - b) };
+    /** @type {Object<string, number[]>} */
+    const taken = {};
+    if (state.kernels.size) taken.conv1 = [...state.kernels];
+    for (const cut of COLUMNS.filter((column) => state.cuts.has(column))) {
+      const [name, column] = cut.split(".column");
+      const half = (first.layers.find((layer) => layer.name === name)?.maps ?? 0) / 2;
+      const own = Array.from({ length: half }, (_, map) => (Number(column) - 1) * half + map);
+      taken[name] = [...new Set([...(taken[name] ?? []), ...own])];
+    }
+    for (const list of Object.values(taken)) list.sort((a, b) => a - b);
+    if (Object.keys(taken).length) cuts.maps = taken;
     return cuts;
   }
 
@@ -269,14 +341,17 @@
       scales = outputs.map((output) => scaleOf(result.maps[output].data));
     }
     const seen = laySquare(base, SIDE, state.square, first.gray);
+    const cuts = engineCuts();
     const training = state.cuts.has("dropout");
     if (training) await loaded.net.seed(state.draw);
-    const result = await loaded.net.run(seen, { maps: outputs, cuts: engineCuts(), training });
+    const result = await loaded.net.run(seen, { maps: outputs, cuts, training });
     maps = result.maps;
+    const probabilities = softmax(result.logits.data);
     drawSeen(seen);
-    showGuesses(softmax(result.logits.data));
+    showGuesses(probabilities);
     for (const block of blocks) drawBlock(block);
     if (state.look) drawPanel();
+    for (const listener of listeners) listener({ probabilities, maps, seen, cuts });
     root.dataset.passes = String(Number(root.dataset.passes ?? 0) + 1);
   }
 
@@ -346,9 +421,12 @@
     return loading;
   }
 
-  /** Something was changed by the reader. */
+  /** The reader has changed something. */
   function touch() {
     isTouched = true;
+    showSquare();
+    showTools();
+    showCuts();
     writeAddressSoon();
     load();
     compute();
@@ -414,8 +492,6 @@
    */
   function moveSquare(x, y, size = (state.square ?? first.square).size) {
     state.square = clamped({ x, y, size });
-    showSquare();
-    showTools();
     touch();
   }
 
@@ -528,8 +604,6 @@
     lastSquare = state.square ?? lastSquare;
     state.square = lifted ? null : lastSquare;
     isPlaced = true;
-    showSquare();
-    showTools();
     touch();
   }
   let lastSquare = first.square;
@@ -539,7 +613,6 @@
 
   function cropped() {
     showPicture();
-    showTools();
     touch();
     clearTimeout(settling);
     settling = window.setTimeout(() => {
@@ -717,15 +790,16 @@
   /** @param {File | Blob} file */
   function chooseFile(file) {
     const name = file instanceof File && file.name ? file.name : "The picture";
-    return choose(
-      name,
-      () => NetPicture.fromFile(file),
-      () => {
-        state.photograph = "yours";
-        one(".net-by").textContent = "Your photograph.";
-        showSample();
-      },
-    );
+    return choosePicture(name, () => NetPicture.fromFile(file), "Your photograph.");
+  }
+
+  /** @type {NetPage["choosePicture"]} */
+  function choosePicture(name, read, credit) {
+    return choose(name, read, () => {
+      state.photograph = "yours";
+      one(".net-by").textContent = credit;
+      showSample();
+    });
   }
 
   for (const button of all(".net-sample")) {
@@ -775,34 +849,50 @@
       root.classList.toggle(`cut-${cut}`, state.cuts.has(cut));
     }
     one(".net-again").hidden = !state.cuts.has("dropout");
+    const columns = COLUMNS.filter((column) => state.cuts.has(column));
+    const shown = [...state.kernels, ...columns].join();
+    if (shown === shownChips) return; // a chip keeps the focus
+    shownChips = shown;
     const chips = [...state.kernels]
       .sort((a, b) => a - b)
-      .map((kernel) => {
-        const chip = document.createElement("button");
-        chip.type = "button";
-        chip.setAttribute("aria-pressed", "true");
-        chip.textContent = `kernel ${kernel + 1}`;
-        chip.addEventListener("click", () => cutKernel(kernel));
-        return chip;
-      });
+      .map((kernel) => makeChip(`kernel ${kernel + 1}`, () => cutKernel(kernel)));
+    for (const column of columns) {
+      const text = column.replace(".column", ", column ");
+      chips.push(makeChip(text, () => toggleCut(column)));
+    }
     one(".net-kernels").replaceChildren(...chips);
+  }
+  let shownChips = "";
+
+  /**
+   * A part that is away, to be put back by a click.
+   * @param {string} text
+   * @param {() => void} putBack
+   */
+  function makeChip(text, putBack) {
+    const chip = document.createElement("button");
+    chip.type = "button";
+    chip.setAttribute("aria-pressed", "true");
+    chip.textContent = text;
+    chip.addEventListener("click", putBack);
+    return chip;
   }
 
   /** @param {number} kernel Of conv1: taken away, or put back. */
   function cutKernel(kernel) {
     if (!state.kernels.delete(kernel)) state.kernels.add(kernel);
-    showCuts();
     if (state.look) showPanel(false);
     touch();
   }
 
+  /** @param {string} cut */
+  function toggleCut(cut) {
+    if (!state.cuts.delete(cut)) state.cuts.add(cut);
+    touch();
+  }
+
   for (const button of all("[data-cut]")) {
-    button.addEventListener("click", () => {
-      const cut = button.dataset.cut ?? "";
-      if (!state.cuts.delete(cut)) state.cuts.add(cut);
-      showCuts();
-      touch();
-    });
+    button.addEventListener("click", () => toggleCut(button.dataset.cut ?? ""));
   }
   one(".net-again").addEventListener("click", () => {
     state.draw++;
@@ -1079,6 +1169,8 @@
 
   // The state in the address
 
+  /** @type {{name: string, write: () => string | null, read: (text: string | null) => void}[]} */
+  const addressKeys = []; // of the other scripts
   let writing = 0;
   let written = "";
 
@@ -1100,6 +1192,10 @@
     if (cuts.length) parts.push(`cut=${cuts}`);
     if (state.look?.pinned)
       parts.push(`look=${first.layers[state.look.layer].name}.${state.look.map + 1}`);
+    for (const { name, write } of addressKeys) {
+      const text = write();
+      if (text !== null) parts.push(`${name}=${encodeURIComponent(text).replaceAll("%2C", ",")}`);
+    }
     return `#${parts.join("&")}`;
   }
 
@@ -1157,6 +1253,7 @@
     const inRange =
       /^\d{1,4}$/.test(map ?? "") && Number(map) >= 1 && Number(map) <= first.layers[layer]?.maps;
     lookAt(inRange ? { layer, map: Number(map) - 1, pinned: true } : null);
+    for (const { name, read } of addressKeys) read(keys.get(name));
     showSquare();
     showTools();
     showCuts();
@@ -1200,6 +1297,33 @@
     };
     addEventListener(kind, stop, { once: true, passive: true, capture: true });
   }
+
+  // What the other scripts use
+
+  /** @type {NetPage} */
+  const netPage = {
+    root,
+    first,
+    state,
+    one,
+    all,
+    load,
+    net: () => loaded,
+    words: () => words,
+    short,
+    percent,
+    softmax,
+    base: () => Uint8Array.from(resizedPixels()),
+    seen: () => laySquare(resizedPixels(), SIDE, state.square, first.gray),
+    engineCuts,
+    touch,
+    say,
+    onPass: (listener) => void listeners.push(listener),
+    choosePicture,
+    addressKey: (name, write, read) => void addressKeys.push({ name, write, read }),
+    slot: (name) => one(`[data-slot="${name}"]`),
+  };
+  Object.assign(window, { netPage });
 
   // Begin
 
