@@ -7,13 +7,12 @@ from the rule in :mod:`alexnet.bookkit.stats`; so no figure in the book is stale
 
 import json
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
+from alexnet.bookkit.cards import card
 from alexnet.bookkit.findings import Finding, configuration, finding
 from alexnet.bookkit.paths import RECORD, missing_from_wheel
 from alexnet.bookkit.stats import confidence_level, counted_verdict, measured_verdict, size
-from alexnet.bookkit.svg import element, scrolling_table
 from alexnet.bookkit.tiny_imagenet import tiny_finding
 from alexnet.console import printable
 from alexnet.experiments.runner import RUNS
@@ -71,6 +70,7 @@ class Claim:
     name: str  # "P1" to "P29"
     section: str  # of the paper; or "abstract", or "Figure 2"
     claim: str
+    plain: str  # the same in whole sentences, with {paper} and {ours} for the two figures
     paper: str  # the paper's figure
     ours: str | None  # the book's figure, or None if it was not run
     verdict: str  # one of alexnet.bookkit.stats.VERDICTS
@@ -106,34 +106,24 @@ class Claim:
         """The size in a few words after a comma, or nothing."""
         return f", {_SIZE_IN_WORDS[self.size]}" if self.size else ""
 
+    @property
+    def found(self) -> str:
+        """What the paper says, and what came out here, in whole sentences."""
+        text = self.plain.format(paper=self.paper, ours=self.ours)
+        if self.ours and self.ours[0] in "+-":
+            text += " A plus speaks for the paper, a minus against it."
+        return text
+
     def __repr__(self) -> str:
         notes = f" ({self.notes})" if self.notes else ""
         tiny = ""
         if self.tiny_imagenet:
             tiny = f" Tiny ImageNet: {self.tiny_imagenet.ours}. {self.tiny_imagenet.verdict}"
-        return printable(
-            f"{self.name}: {self.claim}. The paper: {self.paper}. Here: {self.ours or '–'}. "
-            f"{self.verdict}{self.size_text}{notes}{tiny}"
-        )
+        verdict = f"{self.verdict.capitalize()}{self.size_text}"
+        return printable(f"{self.name}: {self.found} {verdict}{notes}{tiny}")
 
     def _repr_html_(self) -> str:
-        where = f"section {self.section}" if self.section[0].isdigit() else self.section
-        is_signed = self.ours is not None and self.ours[0] in "+-"
-        here = "here (plus for it, minus against)" if is_signed else "here"
-        notes = f": {escape(self.notes)}" if self.notes else ""
-        tiny = ""
-        if self.tiny_imagenet:
-            tiny = (
-                f" <span>Tiny ImageNet: <b>{escape(self.tiny_imagenet.ours)}</b> "
-                f"<strong>{self.tiny_imagenet.verdict}</strong></span>"
-            )
-        return (
-            f'<div class="claim" id="claim-{self.name}"><b>{self.name}</b> '
-            f"<span>{escape(where)}: {escape(self.claim)}.</span> "
-            f"<span>the paper: <b>{escape(self.paper)}</b></span>"
-            f"<span>{here}: <b>{escape(self.ours or '–')}</b></span> "
-            f"<span><strong>{self.verdict}</strong>{self.size_text}{notes}</span>{tiny}</div>"
-        )
+        return card(self)
 
 
 def record() -> dict:
@@ -256,24 +246,3 @@ def _check(name: str, what: str, found: str | None, recorded: str | None) -> Non
             f"the {what} of {name} must be {recorded!r} as in {RECORD.name}, got {found!r}: "
             "correct the one that is wrong"
         )
-
-
-def claims_table() -> str:
-    """Write all claims as an HTML table; each verdict links to the cell that it comes from."""
-    headings = ("", "verdict", "claim", "the paper", "here", "section", "to be known")
-    head = "".join(element("th", heading, scope="col") for heading in headings)
-    body = ""
-    for row in claims().values():
-        link = element("a", row.verdict, href=f"{row.page}.html#claim-{row.name}")
-        verdict = link + row.size_text
-        here = row.ours or "–"
-        if row.tiny_imagenet:
-            result = row.tiny_imagenet
-            here += f"; Tiny ImageNet: {result.ours}, {result.verdict}"
-        notes = "; ".join(filter(None, [row.why, row.measured and row.measured.terms]))
-        texts = (row.claim, row.paper, here, row.section, notes)
-        cells = element("th", row.name, scope="row")
-        for heading, cell in zip(headings[1:], (verdict, *map(escape, texts)), strict=True):
-            cells += element("td", cell, data_name=heading)
-        body += element("tr", cells)
-    return scrolling_table(head, body, "All claims", stacked=True)

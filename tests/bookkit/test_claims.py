@@ -5,12 +5,12 @@ from dataclasses import replace
 import nbformat
 import pytest
 
+from alexnet.bookkit import cards
 from alexnet.bookkit import claims as claims_module
 from alexnet.bookkit.claims import (
     claim,
     claim_from_runs,
     claims,
-    claims_table,
     judge,
     record,
 )
@@ -185,20 +185,51 @@ def test_runs_that_say_something_else_fail(monkeypatch):
 
 def test_a_claim_is_shown_as_text_and_as_a_card():
     row = claims()["P9"]
-    text = f"{row.verdict}, size not comparable ({row.notes})"
-    assert repr(row).startswith("P9: ") and repr(row).endswith(text)
+    text = f"Cannot tell, size not comparable ({row.notes})"
+    assert repr(row).startswith("P9: The paper says ") and repr(row).endswith(text)
     card = row._repr_html_()
-    assert 'id="claim-P9"' in card and "here (plus for it, minus against)" in card
-    assert "<strong>cannot tell</strong>, size not comparable: an interval of 98.18 %" in card
-    assert "<strong>holds</strong>, larger than the paper says: " in claims()["P5"]._repr_html_()
-    assert "<strong>holds</strong></span>" in claims()["P1"]._repr_html_()
-    assert "Figure 2: " in claims()["P3"]._repr_html_()
-    assert "section 3.1, Figure 1: " in claims()["P5"]._repr_html_()
+    assert 'id="claim-P9"' in card and "A plus speaks for the paper" in card
+    assert "<strong>Cannot tell</strong>, size not comparable</p>" in card
+    assert "<li>interval of 98.18 %" in card
+    assert "<strong>Holds</strong>, larger than the paper says</p>" in claims()["P5"]._repr_html_()
+    assert "<strong>Holds</strong></p>" in claims()["P1"]._repr_html_()
+    assert "P3 (Figure 2): " in claims()["P3"]._repr_html_()
+    assert "P5 (section 3.1, Figure 1): " in claims()["P5"]._repr_html_()
+
+
+@pytest.mark.parametrize("row", claims().values(), ids=claims())
+def test_a_card_says_both_figures_in_whole_sentences(row):
+    assert row.found.startswith("The paper") and row.found.endswith(".")
+    assert ("{ours}" in row.plain) == (row.ours is not None)
+    if row.ours is not None:
+        assert row.ours in row.found
+    if row.name not in ("P11", "P29"):  # the paper gives no figure
+        assert row.paper in row.found
+
+
+def test_verdicts_are_told_apart_without_colors():
+    assert list(cards.SIGNS) == list(VERDICTS)
+    assert len(set(cards.SIGNS.values())) == len(VERDICTS)
+
+
+def test_the_tally_and_the_cards_have_every_claim_once():
+    rows = claims().values()
+    assert sorted(re.findall(r'href="#claim-(P\d+)"', cards.tally(rows))) == sorted(claims())
+    chapters = list(dict.fromkeys(row.page for row in rows))
+    shown = cards.cards(rows, chapters)
+    assert re.findall(r'id="claim-(P\d+)"', shown) == list(claims())
+    for row in rows:
+        assert (
+            f'value="in-{row.page}"' in shown
+            and f'href="{row.page}.html#claim-{row.name}"' in shown
+        )
 
 
 @pytest.mark.parametrize(
     ("name", "worse", "better"),
     [
+        ("P6", ("145-half", "2010 test", "ten"), ("145-2010", "2010 test", "ten")),
+        ("P8", ("148", "2012 validation", "ten"), ("145", "2012 validation", "ten")),
         ("P9", ("148", "2012 validation", "ten"), ("145", "2012 validation", "ten")),
         ("P10", ("147", "2012 validation", "ten"), ("145", "2012 validation", "ten")),
         ("P14", ("145-2010", "2010 test", "centre"), ("145-2010", "2010 test", "ten")),
@@ -213,7 +244,7 @@ def test_what_a_claim_says_of_the_logs_is_what_they_say(name, worse, better):
 
 def test_no_other_claim_has_a_figure_of_the_logs():
     found = [row.name for row in claims().values() if row.logs not in ("", "–")]
-    assert found == ["P9", "P10", "P14"]
+    assert found == ["P6", "P8", "P9", "P10", "P14", "P21"]
 
 
 def test_all_verdicts_and_sizes_stand_in_the_introduction():
@@ -225,12 +256,12 @@ def test_all_verdicts_and_sizes_stand_in_the_introduction():
 
 
 def test_the_table_of_claims_links_to_every_cell():
-    links = re.findall(r'href="(\w+)\.html#claim-(P\d+)"', claims_table())
+    links = re.findall(r'href="(\w+)\.html#claim-(P\d+)"', cards.table(claims().values()))
     assert links == [(row.page, row.name) for row in claims().values()]
 
 
 def test_the_table_of_claims_says_how_each_was_measured():
-    table = claims_table()
+    table = cards.table(claims().values())
     assert "interval of 98.18 %, runs examined four times; rate: of each net, by the loss" in table
     assert table.count("without the sampling error of the test set") == 6
     assert table.count("with the sampling error of the test set") == 1

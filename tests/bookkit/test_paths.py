@@ -13,7 +13,7 @@ def test_in_a_checkout_the_files_are_there():
     assert RECORD.is_file() and RUNS.is_dir() and RUNS.parent == BOOK
 
 
-@pytest.mark.parametrize("read", [claims.record, claims.claims, claims.claims_table])
+@pytest.mark.parametrize("read", [claims.record, claims.claims])
 def test_record_is_not_in_a_wheel(read, monkeypatch, tmp_path):
     monkeypatch.setattr(claims, "RECORD", tmp_path / "book" / "record.json")
     with pytest.raises(FileNotFoundError, match="record.json " + SENTENCE):

@@ -7,7 +7,8 @@ from itertools import product
 import pytest
 
 from alexnet.bookkit import claims as claims_module
-from alexnet.bookkit.claims import claims, claims_table, judge_tiny_imagenet
+from alexnet.bookkit.cards import table
+from alexnet.bookkit.claims import claims, judge_tiny_imagenet
 from alexnet.bookkit.tiny_imagenet import TINY_FINDINGS, tiny_finding
 from alexnet.experiments.config import TINY_IMAGENET
 from alexnet.experiments.recipes import tiny_imagenet
@@ -158,6 +159,6 @@ def test_a_result_is_shown(tmp_path, monkeypatch):
     monkeypatch.setattr(claims_module, "record", lambda: record)
     row = claims()["P6"]
     assert row.tiny_imagenet == result
-    assert f"Tiny ImageNet: <b>{result.ours}</b> <strong>holds</strong>" in row._repr_html_()
+    assert f"<li>Tiny ImageNet: {result.ours}, holds</li>" in row._repr_html_()
     assert repr(row).endswith(f"Tiny ImageNet: {result.ours}. holds")
-    assert f"–; Tiny ImageNet: {result.ours}, holds" in claims_table()
+    assert f">{result.ours}, holds</td>" in table(claims().values())

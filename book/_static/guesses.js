@@ -1,0 +1,82 @@
+// The reader's guesses: remembered where the browser allows it, and shown beside the answers.
+
+(() => {
+  const KEY = "alexnet-guesses";
+
+  /** Choice and answer by question. @returns {Object<string, [number, number]>} */
+  function remembered() {
+    try {
+      const found = JSON.parse(localStorage.getItem(KEY) ?? "{}");
+      return found && typeof found === "object" ? found : {};
+    } catch {
+      return {}; // no storage here, as in some browsers for a page from a folder
+    }
+  }
+
+  /** @type {Object<string, [number, number]>} */
+  const guesses = remembered();
+
+  /** @param {string} key @param {number} choice @param {number} answer */
+  function remember(key, choice, answer) {
+    guesses[key] = [choice, answer];
+    try {
+      localStorage.setItem(KEY, JSON.stringify({ ...remembered(), [key]: [choice, answer] }));
+    } catch {
+      // then it is known until the page is left
+    }
+  }
+
+  /** @param {HTMLFieldSetElement} field */
+  function show(field) {
+    const key = field.dataset.guess ?? "";
+    const answer = Number(field.dataset.answer);
+    const choice = guesses[key]?.[0];
+    const inputs = [...field.querySelectorAll("input")];
+    if (!inputs[choice]) return;
+    inputs[choice].checked = true;
+    const noted = /** @type {HTMLElement} */ (field.querySelector(".guess-noted"));
+    const link = document.createElement("a");
+    link.href = `#answer-${key}`;
+    link.textContent = "the answer";
+    noted.replaceChildren("Noted. Read on, or go to ", link, ".");
+    const paragraph = document.getElementById(`answer-${key}`);
+    if (!paragraph) return;
+    let said = paragraph.querySelector(".guess-yours");
+    if (!said) {
+      said = document.createElement("span");
+      said.className = "guess-yours";
+      paragraph.append(" ", said);
+    }
+    const text = inputs[choice].parentElement?.textContent?.trim() ?? "";
+    said.textContent =
+      choice === answer ? "That was your guess, too." : `Your guess was: ${text}`;
+  }
+
+  function showTally() {
+    const place = document.querySelector(".guess-tally");
+    const made = Object.values(guesses).filter((pair) => Array.isArray(pair));
+    if (!place || !made.length) return;
+    const right = made.filter(([choice, answer]) => choice === answer).length;
+    const questions = made.length === 1 ? "one question" : `${made.length} questions`;
+    place.textContent = `In this book you have made a guess at ${questions}, and were right ${
+      right === 1 ? "once" : right === 2 ? "twice" : `${right} times`
+    }.`;
+  }
+
+  function begin() {
+    for (const element of document.querySelectorAll("fieldset.guess")) {
+      const field = /** @type {HTMLFieldSetElement} */ (element);
+      show(field);
+      field.addEventListener("change", (event) => {
+        const choice = Number(/** @type {HTMLInputElement} */ (event.target).value);
+        remember(field.dataset.guess ?? "", choice, Number(field.dataset.answer));
+        show(field);
+        showTally();
+      });
+    }
+    showTally();
+  }
+
+  if (document.readyState === "loading") addEventListener("DOMContentLoaded", begin);
+  else begin();
+})();
