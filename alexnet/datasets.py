@@ -10,7 +10,13 @@ from torchvision.datasets import CIFAR10
 from torchvision.transforms.v2 import functional as TF
 from tqdm import tqdm
 
-from alexnet.loader import ImageFolderIndex, decode_image, print_left_out, train_val_folders
+from alexnet.loader import (
+    ImageFolderIndex,
+    decode_image,
+    print_left_out,
+    scan_image_folder,
+    train_val_folders,
+)
 
 _BOOK = Path(__file__).parents[1] / "book"
 # In a checkout the data lie beside the book, elsewhere in the user's cache
@@ -413,12 +419,33 @@ def tiny_imagenet(root: str | Path = TINY_IMAGENET_ROOT) -> InMemoryDataset:
         ValueError: if the class folders differ, or a file in them is not an image of 64×64 pixels.
     """
     root = Path(root)
+    _check_tiny_imagenet(root)
+    return _read_class_folders(root, "Tiny ImageNet", 64)
+
+
+def tiny_imagenet_val(root: str | Path = TINY_IMAGENET_ROOT) -> InMemoryDataset:
+    """The 10,000 validation images of :func:`tiny_imagenet`, without its training images.
+
+    Raises:
+        OSError: if the folder or its ``val/`` is not there, or is a link to nowhere.
+        ValueError: if a file in ``val/`` is not an image of 64×64 pixels.
+    """
+    root = Path(root)
+    _check_tiny_imagenet(root)
+    val = scan_image_folder(root / "val")
+    print_left_out(val)
+    images = _read_images(val, "Tiny ImageNet", 64)
+    return InMemoryDataset(
+        "Tiny ImageNet", val.classes, images[:0], val.labels[:0], images, val.labels
+    )
+
+
+def _check_tiny_imagenet(root: Path) -> None:
     if not root.exists() and not root.is_symlink():
         raise FileNotFoundError(
             f"Tiny ImageNet is not in {root}: "
             f"python -m alexnet.prepare tiny-imagenet --out {root} downloads it"
         )
-    return _read_class_folders(root, "Tiny ImageNet", 64)
 
 
 def _read_class_folders(root: Path, name: str, size: int) -> InMemoryDataset:

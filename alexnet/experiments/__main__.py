@@ -17,6 +17,7 @@ from alexnet.datasets import (
     photo_exemplars,
     photo_patches,
     tiny_imagenet,
+    tiny_imagenet_val,
 )
 from alexnet.distributed import resolve_device
 from alexnet.experiments.config import ExperimentConfig
@@ -63,8 +64,8 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data",
         type=Path,
-        help=f"folder with CIFAR-10, or to download it to ({CIFAR10_ROOT}); of tiny-imagenet, what "
-        f"alexnet.prepare made ({TINY_IMAGENET_ROOT})",
+        help=f"folder with CIFAR-10, or to download it to ({CIFAR10_ROOT}); of tiny-imagenet and "
+        f"cuts, what alexnet.prepare made ({TINY_IMAGENET_ROOT})",
     )
     parser.add_argument(
         "--out",
@@ -86,7 +87,8 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seeds",
         type=int,
-        help="seeds a configuration (3, of specialisation 10; with --quick, 2)",
+        help="seeds a configuration (3, of specialisation 10; with --quick, 2); of cuts, the draws "
+        "of dropout",
     )
     parser.add_argument("--epochs", type=int, help="epochs a run at most")
     parser.add_argument(
@@ -140,9 +142,11 @@ def _ensure_writable(folder: Path) -> None:
 def _load_dataset(args: argparse.Namespace) -> InMemoryDataset:
     if args.name == "kernels":
         return photo_exemplars(768 if args.quick else 9_216)
-    is_tiny_imagenet = args.name.startswith("tiny-imagenet")
+    is_tiny_imagenet = args.name.startswith("tiny-imagenet") or args.name == "cuts"
     if args.quick:
         return photo_patches(320, 64) if is_tiny_imagenet else photo_patches(128)
+    if args.name == "cuts":  # which trains nothing
+        return tiny_imagenet_val(args.data or TINY_IMAGENET_ROOT)
     if is_tiny_imagenet:
         root, taken = args.data or TINY_IMAGENET_ROOT, "Tiny ImageNet's 100,000"
         dataset = tiny_imagenet(root)

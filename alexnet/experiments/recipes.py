@@ -23,6 +23,7 @@ from alexnet.experiments.config import (
     ExperimentConfig,
     describe,
 )
+from alexnet.experiments.cuts import cuts
 from alexnet.experiments.nets import NORMS, REPLACEMENTS
 from alexnet.experiments.runner import LICENSE, Runner, describe_machine
 from alexnet.loader import resize_center_crop
@@ -506,4 +507,5 @@ EXPERIMENTS: dict[str, Callable[[Runner], None]] = {
     "tiny-imagenet": tiny_imagenet,
     "tiny-imagenet-kernels": tiny_imagenet_kernels,
     "limits": limits,
+    "cuts": cuts,
 }

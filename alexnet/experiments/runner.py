@@ -234,9 +234,14 @@ class Runner:
                     runs.append(run)
         header = json.dumps(self.header, indent=1).removesuffix("\n}")
         lines = ",\n".join(json.dumps(run, separators=(",", ":")) for run in runs)
-        self._replace_file(f'{header},\n "runs": [\n{lines}\n]}}\n')
+        self.replace_file(f'{header},\n "runs": [\n{lines}\n]}}\n')
 
-    def _replace_file(self, text: str) -> None:
+    def replace_file(self, text: str) -> None:
+        """Write the record; a file that was there is kept if that fails.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
         # A complete file gets the name, so that a killed command leaves the earlier one. Not
         # checkpoint.atomic_write, which advises --resume and waits for the disk after each run.
         part = self.path.with_suffix(f".{os.getpid()}.part")

@@ -41,7 +41,8 @@ def slow_if_long(name):
 
 
 ONE_RUN = ("kernels", "tiny-imagenet-kernels")
-TRAINING = [slow_if_long(name) for name in EXPERIMENTS if name not in (*ONE_RUN, "small")]
+NO_RUN = ("small", "cuts")  # nets that there are, evaluated
+TRAINING = [slow_if_long(name) for name in EXPERIMENTS if name not in (*ONE_RUN, *NO_RUN)]
 
 
 @pytest.mark.parametrize("name", TRAINING)
@@ -111,6 +112,16 @@ def test_quick_small(tmp_path):
     assert set(file["same_class"]) == {"hidden", "untrained", "pixels"}
     assert all(len(logits) == 10 for logits in file["logits"].values())
     assert file["training"]["variant"] == "small" and "torch" in file["machine"]
+
+
+@pytest.mark.slow
+def test_quick_cuts(tmp_path):
+    main(["cuts", "--quick", "--device", "cpu", "--out", str(tmp_path)])
+    file = read(tmp_path / "cuts.json")
+    assert file["command"] == "python -m alexnet.experiments cuts --quick"
+    assert file["data"]["name"] == "photo patches" and len(file["weights"]["sha256"]) == 64
+    assert {"none", "column1", "conv5.column2", "kernel48"} <= {row["cut"] for row in file["cuts"]}
+    assert all("torch" in row["machine"] and row["seconds"] >= 0 for row in file["cuts"])
 
 
 # Stopping and starting again
