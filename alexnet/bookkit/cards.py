@@ -73,7 +73,8 @@ def tally(rows: Iterable["Claim"]) -> str:
         sign = element("span", SIGNS[verdict], aria_hidden="true")
         heading = element("p", f"{sign} {len(members)} {_of_many(verdict, len(members))}")
         groups += element("div", heading + element("ul", squares), **{"class": "claim-group"})
-    return element("div", groups, **{"class": "claim-tally"})
+    own = element("p", "", **{"class": "guess-tally"})  # of the reader's guesses, by guesses.js
+    return element("div", groups, **{"class": "claim-tally"}) + own
 
 
 def _of_many(verdict: str, number: int) -> str:

@@ -21,6 +21,7 @@ question without an answer, is a warning, and so an error.
 from html import escape
 
 from docutils import nodes
+from plain_markdown import split_bold
 from sphinx.util import logging
 
 QUESTION, ANSWER = "Your guess.", "The answer."
@@ -37,12 +38,10 @@ def begins_with(text):
     """Find paragraphs that begin with a text in bold."""
 
     def does(node):
-        return (
-            isinstance(node, nodes.paragraph)
-            and len(node.children) > 0
-            and isinstance(node[0], nodes.strong)
-            and node[0].astext() == text
-        )
+        if not isinstance(node, nodes.paragraph):
+            return False
+        bold, _ = split_bold(node)
+        return "".join(part.astext() for part in bold) == text
 
     return does
 
@@ -117,8 +116,8 @@ def set_guesses(app, document):
         if key not in answers:
             warn("this guess has no answer", node)
             continue
-        text = "".join(child.astext() for child in node.children[1:]).strip()
-        question["html"] = escape(text)
+        text = "".join(part.astext() for part in split_bold(node)[1])
+        question["html"] = escape(text.strip())
         html = fields_of(question, answers[key])
         node.parent.remove(following_list(node))
         node.replace_self(nodes.raw("", html, format="html"))

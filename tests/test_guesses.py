@@ -1,0 +1,115 @@
+"""Guesses on the pages: what becomes of plain Markdown, and what the script remembers."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from helpers import CHROMIUM, ROOT
+
+CONFIG = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "book" / "_ext")!r})
+extensions = ["myst_parser", "guesses"]
+html_js_files = ["guesses.js"]
+html_static_path = [{str(ROOT / "book" / "_static")!r}]
+html_theme = "basic"
+"""
+PAGE = """# A page
+
+**Your guess.** Which is larger, 2 < 3?
+
+- Two.
+- Three.
+
+## Later
+
+**The answer.** *Three.* Since it is.
+
+**Your guess.** And now?
+
+- Two.
+- Neither.
+
+**The answer.** *Neither.* Both are gone.
+"""
+
+
+def build(folder, text=PAGE):
+    """The built page, and what the build warned of."""
+    folder.mkdir(exist_ok=True)
+    (folder / "conf.py").write_text(CONFIG, encoding="utf-8")
+    (folder / "index.md").write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "sphinx", "-q", "-E", folder, folder / "out"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    return folder / "out" / "index.html", result.stderr
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    path, warnings = build(tmp_path_factory.mktemp("guesses") / "page")
+    assert warnings == ""
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("*Three.*", "*Four.*"), "the answer 'Four.' is none of the page's choices"),
+        (("**The answer.** *Neither.*", "*Neither.*"), "this guess has no answer"),
+        (("- Two.\n- Neither.\n", "Two, or neither.\n"), "a guess needs a list of choices"),
+    ],
+)
+def test_a_guess_that_is_not_whole_is_a_warning(tmp_path, change, message):
+    assert message in build(tmp_path / "page", PAGE.replace(*change))[1]
+
+
+@pytest.fixture(scope="module")
+def tab(page):
+    if not CHROMIUM and "CI" not in os.environ:
+        pytest.skip("no browser: install Chromium (on Debian, apt install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        tab = browser.new_page()
+        tab.goto(page.as_uri())
+        yield tab
+        browser.close()
+
+
+def test_a_guess_is_remembered_and_shown_beside_the_answer(tab):
+    assert tab.locator("fieldset.guess").count() == 2
+    assert tab.locator("fieldset.guess p").first.inner_text() == "Which is larger, 2 < 3?"
+    tab.get_by_label("Two.").first.check()
+    assert tab.locator("#answer-index-1 .guess-yours").inner_text() == "Your guess was: Two."
+    tab.get_by_label("Neither.").check()
+    assert tab.locator("#answer-index-2 .guess-yours").inner_text() == "That was your guess, too."
+    tab.reload()
+    assert tab.get_by_label("Two.").first.is_checked()
+    assert tab.locator("#answer-index-1 .guess-yours").inner_text() == "Your guess was: Two."
+    tab.get_by_label("Three.").check()
+    assert tab.locator("#answer-index-1 .guess-yours").inner_text() == "That was your guess, too."
+    stored = json.loads(tab.evaluate("localStorage.getItem('alexnet-guesses')"))
+    assert stored == {"index-1": [1, 1], "index-2": [1, 1]}
+
+
+def test_the_page_of_claims_counts_the_guesses(tab):
+    tab.evaluate("document.body.insertAdjacentHTML('beforeend', '<p class=guess-tally></p>')")
+    tab.get_by_label("Two.").first.check()
+    said = tab.locator(".guess-tally").inner_text()
+    assert said == "In this book you have made a guess at 2 questions, and were right once."
+
+
+@pytest.mark.parametrize(
+    "stored", ["nonsense", "null", "[1]", '{"index-1": 7}', '{"index-1": [9, 1]}']
+)
+def test_what_is_stored_by_others_does_no_harm(tab, stored):
+    errors = []
+    tab.on("pageerror", lambda error: errors.append(error))
+    tab.evaluate(f"localStorage.setItem('alexnet-guesses', {json.dumps(stored)})")
+    tab.reload()
+    tab.get_by_label("Two.").first.check()
+    assert tab.locator("#answer-index-1 .guess-yours").inner_text() == "Your guess was: Two."
+    assert errors == []
