@@ -91,6 +91,16 @@ def _clear_maps(conv: nn.Conv2d, maps: slice) -> None:
 
 
 @torch.no_grad()
+def count_parameters(model: AlexNet, cut: str) -> int:
+    """How many parameters a cut sets to zero."""
+    ones = copy.deepcopy(model)
+    for parameter in ones.parameters():
+        parameter.fill_(1)
+    left = sum(int(parameter.count_nonzero()) for parameter in take_away(ones, cut).parameters())
+    return sum(parameter.numel() for parameter in model.parameters()) - left
+
+
+@torch.no_grad()
 def first_guesses(predictor: Predictor, net: nn.Module, views: Tensor) -> Tensor:
     """The five most probable classes of each view, the first one first.
 
@@ -192,11 +202,12 @@ class CutRecorder:
         guesses = first_guesses(self.predictor, model, self.views)
         whole = guesses[:, 0]
         if WHOLE not in self.rows:
-            self._record(WHOLE, compare(guesses, self.labels, whole), start)
+            self._record(WHOLE, compare(guesses, self.labels, whole), 0, start)
         for cut in cut_names(model):
             if cut not in self.rows:
                 start = time.perf_counter()
-                self._record(cut, self._measure(take_away(model, cut), cut, whole), start)
+                result = self._measure(take_away(model, cut), cut, whole)
+                self._record(cut, result, count_parameters(model, cut), start)
 
     def _measure(self, net: AlexNet, cut: str, whole: Tensor) -> dict:
         """What a cut changes; of dropout the mean over its draws, and each of them."""
@@ -210,9 +221,9 @@ class CutRecorder:
         mean = {key: sum(draw[key] for draw in draws) / len(draws) for key in draws[0]}
         return mean | {"draws": draws}
 
-    def _record(self, cut: str, result: dict, start: float) -> None:
+    def _record(self, cut: str, result: dict, parameters: int, start: float) -> None:
         """Write the file anew, one line a cut."""
-        self.rows[cut] = {"cut": cut} | _rounded(result)
+        self.rows[cut] = {"cut": cut, "parameters": parameters} | _rounded(result)
         self.rows[cut] |= {
             "seconds": round(time.perf_counter() - start, 1),
             "date": str(datetime.date.today()),

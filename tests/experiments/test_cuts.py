@@ -15,6 +15,7 @@ from alexnet.experiments.cuts import (
     WHOLE,
     CutRecorder,
     compare,
+    count_parameters,
     cut_names,
     first_guesses,
     take_away,
@@ -128,6 +129,22 @@ def test_dropout_left_on(net, images):
     kept = first["drop6"] != 0
     p = cut.classifier.drop6.p
     torch.testing.assert_close(first["drop6"][kept], first["act6"][kept] / (1 - p))
+
+
+@pytest.mark.parametrize(
+    ("cut", "parameters"),
+    [
+        ("kernel5", 3 * 7 * 7 + 1),
+        ("conv1.column1", 24 * (3 * 7 * 7 + 1)),
+        ("conv2.column2", 64 * (24 * 5 * 5 + 1)),
+        ("crossing", 192 * 64 * 3 * 3),
+        ("lrn", 0),
+        ("dropout", 0),
+    ],
+)
+def test_how_many_parameters_a_cut_takes(net, cut, parameters):
+    assert count_parameters(net, cut) == parameters
+    assert net.features.conv1.weight.std() > 0  # the net keeps its own
 
 
 def test_a_part_that_there_is_not_is_named(net):
@@ -260,4 +277,7 @@ def test_the_record_is_of_the_shipped_weights():
         difference = (row["wrong_to_right"] - row["right_to_wrong"]) / 10_000
         assert row["top1"] - whole["top1"] == pytest.approx(difference, abs=2e-6)
         assert row["top1"] <= row["top5"]
+        assert row["cut"] == WHOLE or row["parameters"] == count_parameters(
+            predictor.model, row["cut"]
+        )
         assert row["changed"] >= row["right_to_wrong"] + row["wrong_to_right"]
