@@ -134,7 +134,7 @@ def test_each_chapter_has_an_explorer_and_exercises(path):
     if path.stem == "claims":  # a table, and no chapter
         return
     text = path.read_text(encoding="utf-8")
-    assert r"figure class=\"explore\"" in text
+    assert re.search(r'figure class=\\"(explore|valley)\\"', text)
     assert text.count("**Exercise ") >= 3  # tests/test_prose.py looks at their form
 
 

@@ -10,7 +10,6 @@ from math import log2, log10
 from textwrap import wrap
 
 import numpy as np
-from PIL import Image
 
 from alexnet.bookkit.svg import (
     BOTH,
@@ -22,7 +21,6 @@ from alexnet.bookkit.svg import (
     outline,
     pixel_image,
     svg,
-    to_gray,
 )
 
 WIDTH = 360
@@ -653,40 +651,41 @@ def draw_units(values: Sequence[float], kept: Sequence[bool], top: float, label:
     return svg(WIDTH, round(24 + pitch * last_row), label, "".join(body))
 
 
-def draw_descent(
-    background: np.ndarray, points: np.ndarray, goal: tuple[float, float], label: str
-) -> str:
+def draw_landscape(level_lines: Sequence[np.ndarray], goal: Sequence[float]) -> str:
+    """Draw a landscape seen from above, without its frame: the lower, the more color.
+
+    Args:
+        level_lines: for each level (n, 2), the closed line around what is lower.
+        goal: x and y of the lowest point, which gets a cross.
+    """
+    body = ""
+    for level_line in level_lines:
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in level_line)
+        edge = {"stroke": FIRST, "stroke_opacity": 0.5, "stroke_width": 0.7}
+        body += element("polygon", points=points, fill=FIRST, fill_opacity=0.13, **edge)
+    x, y = goal
+    cross = f"M{x - 6:.1f} {y:.1f}h12m-6 -6v12"
+    return body + element("path", d=cross, stroke="currentColor", stroke_width=2.5)
+
+
+def draw_descent(landscape: str, points: np.ndarray, size: tuple[int, int], label: str) -> str:
     """Draw the path of an optimizer over a landscape seen from above.
 
     Args:
-        background: (H, W), 0 to 1, heights of the landscape; row 0 is the lower edge.
-        points: (n, 2), x and y of the path, 0 to 1 from the lower left corner; what lies outside
-            stops at the edge.
-        goal: x and y of the lowest point.
+        landscape: markup by :func:`draw_landscape`.
+        points: (n, 2), x and y of the path, from the ring to the filled disc; what lies outside of
+            the drawing is cut off.
+        size: width and height of the drawing.
         label: alternative text.
     """
-    height = 220
-    places = points.clip(0, 1) * [WIDTH, -height] + [0, height]  # (n, 2), in units of the drawing
-    path = " ".join(f"{x:.0f},{y:.0f}" for x, y in places)
-    landscape = Image.fromarray(to_gray(background)[::-1]).convert("RGB")
-    image = {"href": embed_image(np.asarray(landscape)), "width": WIDTH, "height": height}
-    body = element("image", **image, preserveAspectRatio="none")
-    body += element("polyline", points=path, fill="none", stroke=SECOND, stroke_width=1.5)
-    for x, y in places:
-        body += element("circle", cx=f"{x:.0f}", cy=f"{y:.0f}", r=2.5, fill=SECOND)
-
-    def mark(place: np.ndarray, fill: str, stroke: str, width: float) -> str:
-        x, y = place
-        circle = {"cx": f"{x:.0f}", "cy": f"{y:.0f}", "r": 5}
-        return element("circle", **circle, fill=fill, stroke=stroke, stroke_width=width)
-
-    body += mark(places[0], "none", "#fff", 2)
-    body += mark(places[-1], SECOND, "#000", 1.5)
-    goal_x = f"{goal[0] * WIDTH:.0f}"
-    goal_y = f"{height - goal[1] * height + 5:.0f}"
-    white = {"text_anchor": "middle", "font_size": 18, "fill": "#fff"}
-    body += element("text", "+", x=goal_x, y=goal_y, **white)
-    return svg(WIDTH, height, label, body)
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    body = element("polyline", points=path, fill="none", stroke=SECOND, stroke_width=1.5)
+    for x, y in points:
+        body += element("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=2.5, fill=SECOND)
+    for (x, y), fill in ((points[-1], SECOND), (points[0], "#fff")):
+        disc = {"cx": f"{x:.1f}", "cy": f"{y:.1f}", "r": 6, "stroke": "#000"}
+        body += element("circle", **disc, fill=fill, stroke_width=1.5)
+    return svg(*size, label, landscape + body)
 
 
 def draw_crop(photo: np.ndarray, top: int, left: int, size: int, flip: bool, label: str) -> str:

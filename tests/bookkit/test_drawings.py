@@ -18,6 +18,7 @@ from alexnet.bookkit.drawings import (
     draw_descent,
     draw_field,
     draw_filtered,
+    draw_landscape,
     draw_levels,
     draw_lineage,
     draw_lineage_map,
@@ -47,7 +48,7 @@ DRAWINGS = [
     draw_answers([-30, 0, 90], [0.0, 0.5, 40.0], 30),
     draw_pooled(np.eye(8), np.eye(3), 3, 2),
     draw_units([0.0, 1, 4, 9], [True, True, False, True], 4, "units"),
-    draw_descent(np.zeros((5, 5)), WALK, (0.2, 0.2), "a walk"),
+    draw_descent(draw_landscape([WALK], (1, 2)), WALK, (360, 270), "a walk"),
     draw_crop(PHOTO, 4, 2, 11, True, "a window"),
     draw_filtered(PHOTO[..., 0], np.eye(30) - 0.5, "an edge"),
     draw_tinted(PHOTO, [0.1, 0.0, -0.1], 0.9, "a tint"),
@@ -136,10 +137,23 @@ def test_a_dropped_unit_is_a_cross_and_a_kept_one_has_its_area():
     assert [float(x1) - float(x0) for x0, _, x1 in crosses] == [0, 0, 8]
 
 
-def test_a_walk_is_upright_and_stops_at_the_edge():
-    walk = np.array([[0.5, 0.75], [2.0, -1]])
-    drawing = draw_descent(np.zeros((5, 5)), walk, (0.2, 0.2), "x")
-    assert 'points="180,55 360,220"' in drawing
+def test_a_walk_has_a_line_a_dot_at_each_step_and_two_discs():
+    walk = np.array([[20, 30], [40, 50], [45.04, 60]])
+    drawing = draw_descent("", walk, (360, 270), "x")
+    assert 'points="20.0,30.0 40.0,50.0 45.0,60.0"' in drawing
+    assert numbers(' r="([0-9.]+)"', drawing) == [2.5, 2.5, 2.5, 6, 6]
+    assert re.search('cx="45.0"[^>]+ r="6"[^>]+fill="#e08a00"', drawing)
+    assert re.search('cx="20.0"[^>]+ r="6"[^>]+fill="#fff"', drawing)
+
+
+def test_a_landscape_has_a_line_a_level():
+    lines = [np.array([[0, 0], [9, 0], [9, 9]]), np.array([[2, 1], [8, 1], [8, 8]])]
+    drawing = draw_landscape(lines, (7, 2))
+    assert re.findall('points="(.*?)"', drawing) == [
+        "0.0,0.0 9.0,0.0 9.0,9.0",
+        "2.0,1.0 8.0,1.0 8.0,8.0",
+    ]
+    assert 'd="M1.0 2.0h12m-6 -6v12"' in drawing
 
 
 def test_the_mirrored_window_shows_the_same_pixels():
