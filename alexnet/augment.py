@@ -140,7 +140,8 @@ class PCAColor(nn.Module):
         std: standard deviation of α1, α2 and α3, which are drawn for each image and each use.
         rule: "paper" adds Σ αᵢ·λᵢ·pᵢ with the eigenvalues λᵢ (section 4.1). "code" adds
             Σ αᵢ·√λᵢ·pᵢ, with the standard deviations, and then divides the image by 1.1, as
-            ``convdata.py`` of 2012 does after it has subtracted the mean image.
+            ``convdata.py`` of 2012 does after it has subtracted the mean image. (What that calls
+            standard deviations is read from a file that was not published.)
         generator: random number generator on the images' device; PyTorch's global one by default.
 
     Shape:

@@ -1,7 +1,7 @@
 """AlexNet, in the variants that the book compares: one class, and a table of configurations.
 
 Sizes and connections are those of section 3.5 of the paper (Krizhevsky, Sutskever and Hinton,
-2012). Where the paper is silent, they are those of the code that won the competition
+2012). Where the paper is silent, they are those of its net in the code of 2012
 (``layers/layers-145.cfg``, published by the Computer History Museum in 2025).
 
 The two columns of 2012, one on each GPU, are written as *groups* of a convolution: a layer with
