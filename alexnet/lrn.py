@@ -37,7 +37,7 @@ class LocalResponseNorm(nn.LocalResponseNorm):
         beta: exponent.
         k: constant that keeps the divisor away from zero.
         groups: number of equal blocks of maps. The sum stops at the border of a block, as it did in
-            2012, when each GPU normalized the maps that it held (``layers-145.cfg``: one ``cmrnorm``
+            2012, when each GPU normalized the maps that it held (``layers-145.cfg``: a ``cmrnorm``
             layer in each column).
 
     Shape:
