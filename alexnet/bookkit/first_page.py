@@ -26,7 +26,8 @@ from torch import Tensor
 from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.transforms.v2 import functional as TF
 
-from alexnet.anatomy import anatomy
+from alexnet.anatomy import ReceptiveField
+from alexnet.bookkit.cut_costs import cut_costs
 from alexnet.bookkit.export import describe, quantized
 from alexnet.bookkit.paths import BOOK
 from alexnet.bookkit.svg import FIRST, SECOND
@@ -43,11 +44,16 @@ GUESSES = 5
 # of the red panda.
 SQUARE = {"x": 10, "y": 54, "size": 14}
 # Small pictures in a row of those that show a layer's maps.
-TILES = {"conv1": 6, "conv2": 8, "conv3": 10, "conv4": 10, "conv5": 8, "fc6": 16, "fc7": 16}
+TILES = {"conv1": 6, "conv2": 8, "conv3": 10, "conv4": 10, "conv5": 8}
+TILES |= {"fc6": 16, "fc7": 16, "fc8": 10}
+COLORS = [FIRST, SECOND, "#8a8f98"]  # of the columns, and of fc8, which is in neither
 GAP = 255  # index of the color between maps, which is transparent
 # A map is as bright as white where it reaches this share of its layer's values.
 BRIGHT = 0.995
 THUMBNAIL = 80  # pixels
+# Of so many validation photographs at least the page says how often the net was right.
+ENOUGH = 100
+DIGITS = 6  # of PyTorch's numbers that stand beside the page's
 
 
 @dataclass
@@ -56,13 +62,18 @@ class ShownLayer:
 
     name: str  # such as conv1
     output: str  # the layer whose output is shown: conv1's maps after their ReLU
-    maps: int  # of both columns
+    reads: str  # the layer before, or input
+    maps: int  # of all columns
+    columns: int
     side: int  # height and width of a map
     tiles: int  # maps in a row of the picture
     crosses: bool  # whether it reads the maps of both columns
+    kernel: int  # height and width of what a unit reads; 0 for fc6 to fc8, which read all
+    stride: int
+    padding: int  # zeros above and left of what it reads
     scale: float  # the value that is shown as white
-    # Of a map's first unit, in pixels of the crop: the receptive field's size and first pixel, and
-    # the distance to its neighbor's.
+    # Of a map's first unit, in pixels of the crop: the receptive field's size and first pixel,
+    # padding included, and the distance to its neighbor's.
     field: int
     start: int
     jump: int
@@ -73,7 +84,7 @@ class Pass:
     """What the net makes of an image."""
 
     probabilities: Tensor  # (classes,)
-    maps: dict[str, Tensor]  # by layer, (maps, side, side)
+    maps: dict[str, Tensor]  # by layer, (maps, side, side), or (units,)
 
 
 def forward(predictor: Predictor, image: Tensor) -> Pass:
@@ -89,32 +100,45 @@ def forward(predictor: Predictor, image: Tensor) -> Pass:
     view = TF.center_crop(image[None], [predictor.crop, predictor.crop])
     with torch.no_grad():
         outputs = extractor(predictor.normalize(view))
-    probabilities = outputs.pop("fc8")[0].softmax(0)
+    probabilities = outputs["fc8"][0].softmax(0)
     return Pass(probabilities, {name: output[0] for name, output in outputs.items()})
 
 
 def shown_layers(predictor: Predictor, untouched: Pass) -> list[ShownLayer]:
-    """The layers from conv1 to fc7, with the scales of the untouched photograph."""
+    """The layers from conv1 to fc8, with the scales of the untouched photograph."""
     described = describe(predictor.model, (3, predictor.crop, predictor.crop))["layers"]
-    groups = {layer["name"]: layer.get("groups", 1) for layer in described}
-    infos = {info.name: info for info in anatomy(predictor.model, predictor.crop)}
     layers = []
-    for name, values in untouched.maps.items():
-        info = infos[name]
-        layers.append(
-            ShownLayer(
-                name=name,
-                output=f"act{name[-1]}",
-                maps=len(values),
-                side=values.shape[-1] if values.ndim == 3 else 1,
-                tiles=TILES[name],
-                crosses=groups[name] == 1,
-                scale=scale_of(values),
-                field=info.receptive_field,
-                start=info.start,
-                jump=info.jump,
+    field = ReceptiveField(1, 1, 0)
+    reads = "input"
+    for spec in described:
+        name, kernel, stride = spec["name"], spec.get("kernel", 0), spec.get("stride", 1)
+        padding = spec.get("padding", [0])[0]
+        if kernel:
+            field = field.grow(kernel, stride, padding)
+        elif spec["type"] == "linear":
+            field = ReceptiveField(predictor.crop, 1, 0)
+        if name in untouched.maps:
+            values = untouched.maps[name]
+            layers.append(
+                ShownLayer(
+                    name=name,
+                    output="fc8" if name == "fc8" else f"act{name[-1]}",
+                    reads=reads,
+                    maps=len(values),
+                    columns=1 if name == "fc8" else 2,
+                    side=values.shape[-1] if values.ndim == 3 else 1,
+                    tiles=TILES[name],
+                    crosses=spec.get("groups", 1) == 1,
+                    kernel=kernel,
+                    stride=stride,
+                    padding=padding,
+                    scale=scale_of(values),
+                    field=field.size,
+                    start=field.start,
+                    jump=field.jump,
+                )
             )
-        )
+        reads = name
     return layers
 
 
@@ -180,6 +204,40 @@ def data_uri(image: Image.Image, kind: str, **options: object) -> str:
     return f"data:image/{kind.lower()};base64,{content}"
 
 
+def strongest(shown: Pass) -> dict[str, list]:
+    """PyTorch's numbers for the page to compare its own with: of each map the strongest unit.
+
+    Returns:
+        For each layer the values, and, where a map has several units, their places: row times side
+        plus column.
+    """
+    numbers: dict[str, list] = {}
+    for name, maps in shown.maps.items():
+        best = maps.flatten(1).max(1) if maps.ndim == 3 else None
+        values = maps if best is None else best.values
+        numbers[name] = [[float(f"{value:.{DIGITS}g}") for value in values.tolist()]]
+        if best is not None:
+            numbers[name].append(best.indices.tolist())
+    return numbers
+
+
+def sure_sentence(card: dict, probability: float) -> str:
+    """How often the net was right where it was as sure, as ``sureSentence`` in ``classes.js``.
+
+    Args:
+        card: of the net, with ``how_often_right`` of :mod:`alexnet.experiments.flagship`.
+        probability: of the first guess.
+
+    Returns:
+        A sentence; nothing where too few validation photographs were in the same tenth.
+    """
+    for tenth in card.get("how_often_right", []):
+        if tenth["from"] < probability <= tenth["to"] and tenth["images"] >= ENOUGH:
+            right = math.floor(100 * tenth["right"] + 0.5)
+            return f"Of 100 validation photographs of which it was this sure, {right} were right."
+    return ""
+
+
 def percent(probability: float) -> str:
     """As ``percent`` in ``page/page.js``."""
     value = 100 * probability
@@ -204,7 +262,7 @@ def render(weights: str | Path, net: str | None = None) -> str:
         weights: as for :func:`alexnet.bookkit.export.quantized`.
         net: the name under which the page loads them; as they are called if it is left out.
     """
-    predictor, _, _ = quantized(weights)
+    predictor, _, card = quantized(weights)
     photographs = credits()
     path = PHOTOGRAPHS / photographs[0]["file"]
     image = resize_center_crop(decode_image(path), predictor.resize)
@@ -223,9 +281,13 @@ def render(weights: str | Path, net: str | None = None) -> str:
         "bright": BRIGHT,
         "guesses": guesses,
         "untouched": [float(untouched.probabilities[label]) for label in guesses],
-        "palettes": [palette(FIRST), palette(SECOND)],
+        "base": data_uri(TF.to_pil_image(image), "PNG", optimize=True),
+        "strongest": strongest(touched),
+        "enough": ENOUGH,
+        "palettes": [palette(color) for color in COLORS],
         "layers": [asdict(layer) for layer in layers],
         "photographs": [describe_photograph(row) for row in photographs],
+        "costs": cut_costs(weights),
     }
     template = Template((PAGE / "page.html").read_text(encoding="utf-8"))
     return template.substitute(
@@ -238,7 +300,11 @@ def render(weights: str | Path, net: str | None = None) -> str:
         rest=len(words) - GUESSES,
         classes=len(words),
         side=predictor.resize,
+        margin=50 * (1 - predictor.crop / predictor.resize),
+        cropped=100 * predictor.crop / predictor.resize,
         parameters=f"{sum(p.numel() for p in predictor.model.parameters()) / 1e6:.1f}",
+        sure=sure_sentence(card, float(touched.probabilities.max())),
+        patches="\n".join(patch_option(row) for row in photographs),
         samples=sample_buttons(photographs),
         seen=data_uri(TF.to_pil_image(seen), "PNG", optimize=True),
         layers="\n".join(layer_html(layer, touched.maps[layer.name]) for layer in layers),
@@ -290,6 +356,12 @@ def guess_rows(labels: list[int], words: list[str], untouched: Tensor, touched: 
     return "\n".join(html)
 
 
+def patch_option(row: dict[str, str]) -> str:
+    """The choice of a photograph of which the square shows a patch."""
+    name = Path(row["file"]).stem
+    return f'<option value="{name}">patch of {escape(name.replace("_", " "))}</option>'
+
+
 def sample_buttons(photographs: list[dict[str, str]]) -> str:
     """A small picture to click for each photograph."""
     html = []
@@ -311,11 +383,14 @@ def layer_html(layer: ShownLayer, maps: Tensor) -> str:
     """What comes into a layer, its name, and a picture of its maps in either column."""
     blocks = []
     kind = "units" if layer.side == 1 else "maps"
-    for column, part in enumerate(maps.reshape(2, -1, layer.side, layer.side)):
+    for column, part in enumerate(maps.reshape(layer.columns, -1, layer.side, layer.side)):
         picture = Image.fromarray(tile(part, layer), "P")
-        picture.putpalette(np.array(palette([FIRST, SECOND][column]), np.uint8).tobytes())
+        color = COLORS[column if layer.columns > 1 else -1]
+        picture.putpalette(np.array(palette(color), np.uint8).tobytes())
         uri = data_uri(picture, "PNG", transparency=GAP, optimize=True)
         label = f"{layer.name}, column {column + 1}: {len(part)} {kind}"
+        if layer.columns == 1:
+            label = f"{layer.name}: {len(part)} units, one for each kind of thing"
         blocks.append(
             f'<button type="button" class="net-block net-column{column + 1}" '
             f'style="--wide:{picture.width};--tall:{picture.height}" aria-label="{label}" '
@@ -338,6 +413,8 @@ def wires(layer: ShownLayer) -> str:
         ends = [(first, first, 1), (second, second, 2)]
         if layer.name == "conv1":
             ends = [(50, first, 0), (50, second, 0)]
+        elif layer.columns == 1:
+            ends = [(first, 50, 1), (second, 50, 2)]
         elif layer.crosses:
             ends += [(first, second, 1), (second, first, 2)]
         lines = []

@@ -18,7 +18,9 @@ PART = ROOT / "book" / "first_page.html"
 PHOTOGRAPHS = ROOT / "book" / "photographs"
 # The style and the scripts of this part, and those of the engine.
 FOLDERS = [ROOT / "alexnet" / "bookkit" / name for name in ("page", "engine")]
+# page.js before those that attach to it
 SCRIPTS = ["alexnet.js", "picture.js", "page.js"]
+SCRIPTS += ["look.js", "where.js", "classes.js", "save.js", "cuts.js"]
 DOCUMENT = "book/intro"
 
 

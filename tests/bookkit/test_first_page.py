@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import yaml
 from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
@@ -44,6 +45,13 @@ STILL = {"reduced_motion": "reduce"}
 INTRO = f"# Running AlexNet\n\n{'AlexNet is a net. ' * 12}\n\n## Below\n\nText.\n"
 
 
+# How often the trial net is said to be right, by how sure it is; the last tenth is too few.
+CURVE = [
+    {"from": n / 10, "to": (n + 1) / 10, "images": 1000 if n < 9 else 40, "right": n / 10 + 0.03}
+    for n in range(10)
+]
+
+
 def save_net(path):
     """Random weights of 6 bits, with which the photographs get different guesses."""
     torch.manual_seed(1)
@@ -60,6 +68,7 @@ def save_net(path):
         "words": [f"thing {i}, object {i}" for i in range(200)],
         "resize": 64,
         "crop": 56,
+        "how_often_right": CURVE,
     }
     checkpoint.save_weights(path, tensors, card)
     predictor = quantized(path)[0]
@@ -100,9 +109,10 @@ def site(weights, tmp_path_factory):
     """A book of one page, built as the book is, with the trial net."""
     folder = tmp_path_factory.mktemp("site")
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
-    extensions = config["sphinx"]["config"]["extensions"]
-    if "first_page" not in extensions:
-        extensions.append("first_page")
+    settings = config["sphinx"]["config"]
+    ours = {path.stem for path in (ROOT / "book" / "_ext").glob("*.py")}
+    needed = {"repository_buttons", "plain_markdown", "first_page"}  # others are of the chapters
+    settings["extensions"] = [name for name in settings["extensions"] if name not in ours - needed]
     (folder / "_config.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
     (folder / "_toc.yml").write_text("format: jb-book\nroot: book/intro\n", encoding="utf-8")
     for name in ("_ext", "_static", "_templates", "photographs"):
@@ -131,6 +141,24 @@ def true_answer(predictor, image):
     probabilities = predictor.probabilities(image[None])[0]
     hook.remove()
     return probabilities, conv1[0][0]
+
+
+def outputs_of(predictor, image):
+    """What each layer of the net puts out, before its ReLU, by names such as conv1."""
+    outputs = {}
+
+    def keep(name):
+        return lambda layer, inputs, output: outputs.update({name: output[0].clone()})
+
+    layers = predictor.model.named_modules()
+    hooks = [
+        layer.register_forward_hook(keep(name.rpartition(".")[2]))  # ReLU works in place
+        for name, layer in layers
+    ]
+    predictor.probabilities(image[None])
+    for hook in hooks:
+        hook.remove()
+    return outputs
 
 
 def red_panda():
@@ -164,6 +192,7 @@ def check_first_state(predictor, page, state):
     assert np.array_equal(seen, expected)
 
     probabilities, conv1 = true_answer(predictor, seen)
+    logits = outputs_of(predictor, torch.as_tensor(seen))["fc8"]
     untouched, _ = true_answer(predictor, red_panda())
     best = untouched.topk(5).indices.tolist()
     assert state["guesses"] == best
@@ -177,6 +206,16 @@ def check_first_state(predictor, page, state):
     assert bars == [f"width:{100 * p:.2f}%" for p in values]
     said = predictor.class_name(int(probabilities.argmax())).split(",")[0]
     assert page.select_one(".net-first").text == said
+
+    for layer in state["layers"][:5]:
+        _, places = state["strongest"][layer["name"]]
+        assert all(place < layer["side"] ** 2 for place in places)
+    values, places = state["strongest"]["conv1"]
+    assert places == conv1.flatten(1).argmax(1).tolist()
+    assert values == pytest.approx(conv1.amax((1, 2)).tolist(), rel=1e-4)
+    assert state["strongest"]["fc8"][0] == pytest.approx(logits.tolist(), abs=1e-3)
+    base = np.array(decode_png(state["base"])).transpose(2, 0, 1)
+    assert np.array_equal(base, red_panda().numpy())
 
     picture = np.array(decode_png(page.select_one('.net-block[data-column="1"] img')["src"]))
     level = (conv1[24:25, :, :] / state["layers"][0]["scale"]).clamp(0, 1) * 254
@@ -196,8 +235,17 @@ def test_first_state_in_the_book_is_that_of_the_weights():
 
 
 def test_receptive_fields(part):
-    fields = {layer["name"]: layer["field"] for layer in part[1]["layers"]}
-    assert fields["conv1"] == 7 and fields["conv2"] == 7 + 2 * 2 + 4 * 4
+    fields = {layer["name"]: (layer["field"], layer["start"]) for layer in part[1]["layers"]}
+    assert fields["conv1"] == (7, 0) and fields["conv2"] == (7 + 2 * 2 + 4 * 4, -8)
+    assert fields["conv4"] == (51 + 2 * 8, -24) and fields["fc6"] == (56, 0)
+
+
+@pytest.mark.parametrize(("sure", "expected"), [(0.1, "3"), (0.101, "13"), (0.9, "83"), (1, "")])
+def test_how_often_it_was_right(sure, expected):
+    sentence = f"Of 100 validation photographs of which it was this sure, {expected} were right."
+    said = first_page.sure_sentence({"how_often_right": CURVE}, sure)
+    assert said == (sentence if expected else "")
+    assert first_page.sure_sentence({}, sure) == ""
 
 
 @pytest.mark.parametrize(("size", "expected"), [(2, [0, 1, 1, 0]), (3, [0.5, 1, 1, 0.5])])
@@ -443,7 +491,7 @@ def test_keys_carry_the_square(visit, predictor):
         visit.after(lambda key=key: page.keyboard.press(key))
         assert visit.square() == place
     assert visit.bars() == pytest.approx(visit.marks(), abs=2e-4)
-    assert (visit.seen().int() - red_panda().int()).abs().max() <= 3  # a browser decodes by itself
+    assert torch.equal(visit.seen(), red_panda())
     for _ in range(20):
         page.keyboard.press("ArrowUp")
     visit.after(lambda: page.keyboard.press("ArrowUp"))
@@ -452,10 +500,193 @@ def test_keys_carry_the_square(visit, predictor):
 
 
 def test_the_square_is_lifted_and_laid_down(visit):
-    visit.after(visit.locate(".net-lift").click)
+    choice = visit.locate(".net-fill")
+    visit.after(lambda: choice.select_option("no square"))
     assert visit.square() == "lifted"
-    visit.after(visit.locate(".net-lift").click)
+    assert torch.equal(visit.seen(), red_panda())
+    visit.after(lambda: choice.select_option("grey square"))
     assert visit.square() == "10 across, 54 down, 14 wide"
+
+
+def blurred(image):
+    """The mean of 13×13 pixels, or of those that are there."""
+    means = F.avg_pool2d(image.double(), 13, 1, 6, count_include_pad=False)
+    return (means + 0.5).floor().to(torch.uint8)
+
+
+def noise():
+    """MurmurHash3's last step for each byte's number."""
+    bits = np.arange(1, 64 * 64 * 3 + 1, dtype=np.uint32) * np.uint32(0x9E3779B1)
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        bits = (bits ^ (bits >> shift)) * np.uint32(factor)
+    bits = (bits ^ (bits >> 16)) & 255
+    return torch.tensor(bits.astype(np.uint8)).view(64, 64, 3).permute(2, 0, 1)
+
+
+COVERED = np.s_[:, 47:61, 3:17]  # where the square lies at first
+
+
+@pytest.mark.parametrize("fill", ["blur", "noise"])
+def test_the_square_is_blurred_or_noise(visit, predictor, fill):
+    visit.after(lambda: visit.locate(".net-fill").select_option(fill))
+    expected = red_panda()
+    filled = blurred(expected) if fill == "blur" else noise()
+    expected[COVERED] = filled[COVERED]
+    assert torch.equal(visit.seen(), expected)
+    assert_true(visit, predictor)
+    visit.expect_address(f"with={fill}")
+    visit.restart()
+    assert not torch.equal(visit.seen(), expected)
+    visit.restart(f"#net=red_panda&with={fill}")
+    assert torch.equal(visit.seen(), expected)
+    visit.page.mouse.move(*visit.point(".net-stage", 0.2, 0.2))
+    visit.after(lambda: visit.page.mouse.move(*visit.point(".net-stage", 0.51, 0.48)))
+    assert_true(visit, predictor)
+
+
+def test_the_square_is_a_patch_of_another_photograph(visit, predictor):
+    other = photograph("koala.webp").int()
+    visit.after(lambda: visit.locate(".net-fill").select_option("patch of koala"))
+    visit.expect_address("with=koala")
+    visit.page.wait_for_function("netPage.seen()[3 * (54 * 64 + 10)] !== netPage.first.gray[0]")
+    visit.after(lambda: visit.page.evaluate("netPage.touch()"))
+    found = visit.seen()
+    assert (found[COVERED].int() - other[:, 25:39, 25:39]).abs().max() <= 4  # its center
+    found[COVERED] = red_panda()[COVERED]
+    assert torch.equal(found, red_panda())
+    assert_true(visit, predictor)
+
+
+MAP = """() => {
+    const { width, height } = document.querySelector(".net-over");
+    const context = document.querySelector(".net-over").getContext("2d");
+    return [...context.getImageData(0, 0, width, height).data].filter((_, at) => at % 4 === 3);
+}"""
+DARK = 225  # of the map, where nothing changes
+
+
+def shades(values, white):
+    return (DARK * (1 - (values / white).clamp(0, 1))).flatten()
+
+
+def map_place(visit, kind):
+    button = visit.locate(f"[data-where={kind}]")
+    button.click()
+    visit.page.wait_for_selector(f".net[data-mapped={kind}]")
+    assert button.get_attribute("aria-pressed") == "true"
+    assert visit.locate(".net-over").is_visible() and visit.locate(".net-legend").is_visible()
+    return torch.tensor(visit.page.evaluate(MAP), dtype=torch.float32)
+
+
+def test_one_click_covers_all_places(visit, predictor):
+    usual = visit.page.text_content(".net-shows")
+    found = map_place(visit, "cover")
+    image, gray = red_panda(), first_page.gray_of(predictor)
+    places = [6 + 4 * n for n in range(14)]
+    images = [
+        first_page.cover(image, {"x": x, "y": y, "size": 14}, gray) for y in places for x in places
+    ]
+    whole = predictor.probabilities(image[None])[0]
+    best = int(whole.argmax())
+    falls = whole[best] - predictor.probabilities(torch.stack(images))[:, best]
+    assert (found - shades(falls, falls.max())).abs().max() <= 2
+    lowest = first_page.percent(float(whole[best] - falls.max()))
+    assert visit.page.text_content(".net-high") == f"down to {lowest}"
+    name = predictor.class_name(best).split(",")[0]
+    assert name in visit.page.text_content(".net-shows")
+    visit.expect_address("map=cover")
+    # It stays while the square is carried, and goes when it would be the map of something else
+    visit.after(lambda: visit.locate(".net-square").press("ArrowRight"))
+    assert visit.locate(".net-over").is_visible()
+    visit.after(visit.locate(".net-mirror").click)
+    expect(visit.locate(".net-over")).to_be_hidden()
+    assert visit.page.text_content(".net-shows") == usual
+
+
+def test_covering_is_cancelled(visit):
+    button = visit.locate("[data-where=cover]")
+    button.click()
+    expect(visit.locate(".net-progress")).to_be_visible()
+    visit.after(lambda: visit.locate(".net-square").press("ArrowRight"))  # the page answers
+    button.click()
+    expect(visit.locate(".net-progress")).to_be_hidden()
+    visit.page.wait_for_timeout(1000)
+    assert visit.locate(".net-over").is_hidden()
+    assert visit.page.get_attribute(".net", "data-mapped") is None
+
+
+def check_gradient(visit, predictor, found):
+    pixels = visit.seen()[None].float().requires_grad_()
+    logits = predictor.model.eval()(predictor.normalize(pixels[:, :, 4:60, 4:60]))[0]
+    logits.max().backward()
+    sizes = pixels.grad[0, :, 4:60, 4:60].abs().sum(0).flatten()
+    white = sizes.sort().values[int(0.995 * (len(sizes) - 1))]
+    assert (found - shades(sizes, white)).abs().max() <= 2
+
+
+def test_one_click_shows_the_gradient(visit, predictor):
+    found = map_place(visit, "gradient")
+    check_gradient(visit, predictor, found)
+    visit.page.evaluate("delete document.querySelector('.net').dataset.mapped")
+    visit.after(lambda: visit.locate(".net-square").press("ArrowUp"))
+    visit.page.wait_for_selector(".net[data-mapped=gradient]")
+    later = torch.tensor(visit.page.evaluate(MAP), dtype=torch.float32)
+    assert not torch.equal(later, found)
+    check_gradient(visit, predictor, later)
+    visit.after(visit.locate("[data-where=gradient]").click)
+    assert visit.locate(".net-over").is_hidden()
+
+
+def listed(visit):
+    """Rank, name and percentage in the list of all classes."""
+    rows = BeautifulSoup(visit.page.content(), "html.parser").select(".net-list li")
+    return [tuple(part.text for part in row.find_all("span")) for row in rows]
+
+
+def test_the_list_of_all_classes(visit, predictor):
+    page = visit.page
+    visit.locate(".net-list summary").focus()
+    page.keyboard.press("Enter")
+    expect(visit.locate(".net-list li")).to_be_visible()
+    assert page.evaluate("document.activeElement.type") == "search"
+    probabilities, _ = true_answer(predictor, visit.seen())
+    order = probabilities.argsort(descending=True).tolist()
+    ranks = {label: rank for rank, label in enumerate(order, 1)}
+    found = listed(visit)
+    assert len(found) == 200 and found[0][0] == "1."
+    for rank, name, value in found:
+        label = int(name.split()[-1])
+        assert rank == f"{ranks[label]}." and name == predictor.class_name(label)
+        shown = float(value.removesuffix(" %"))
+        assert shown == pytest.approx(100 * float(probabilities[label]), abs=0.5)
+    page.keyboard.type("ThinG 17")
+    expect(visit.locate(".net-found")).to_have_text("11 of 200")
+    assert {name for _, name, _ in listed(visit)} == {
+        f"thing {n}, object {n}" for n in (17, *range(170, 180))
+    }
+    before = listed(visit)
+    visit.after(lambda: visit.locate(".net-square").press("Escape"))
+    after = listed(visit)
+    assert [name for _, name, _ in after] == [name for _, name, _ in before]  # none moves
+    assert after != before
+    visit.locate(".net-list input").fill("unheard of")
+    expect(visit.locate(".net-found")).to_have_text("none of the 200")
+    page.keyboard.press("Escape")
+    expect(visit.locate(".net-list input")).to_be_hidden()
+    assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
+
+
+def test_how_often_it_was_right_follows_the_guess(visit):
+    said = set()
+    for name in ("red_panda", "goldfish", "dam", "hog", "koala"):
+        visit.restart(f"#net={name}")
+        sure = max(visit.page.evaluate("netPage.last().probabilities"))
+        expected = first_page.sure_sentence({"how_often_right": CURVE}, sure)
+        assert visit.page.text_content(".net-sure") == expected
+        said.add(expected)
+    assert len(said) > 1
+    visit.after(visit.locate('[data-cut="lrn"]').click)  # the curve is that of the whole net
+    assert visit.page.text_content(".net-sure") == ""
 
 
 def test_mirror_and_crop(visit, predictor):
@@ -636,11 +867,13 @@ def test_a_map_is_previewed_pinned_and_closed(visit):
     page.mouse.click(*visit.point(".net-block[data-layer=conv1]", 0.25, 0.125))
     page.mouse.move(2, 2)
     expect(panel).to_be_visible()
-    expect(panel.locator("canvas")).to_have_count(3)
+    for selector in (".net-map", ".net-fires", ".net-term"):
+        assert panel.locator(selector).first.is_visible()
     page.wait_for_timeout(500)
     visit.expect_address("look=conv1.2")
     visit.locate(".net-close").click()
     expect(panel).to_be_hidden()
+    assert visit.locate(".net-field").is_hidden()
     for layer in ("conv3", "conv5", "fc6"):
         page.mouse.click(*visit.point(f".net-block[data-layer={layer}][data-column='1']", 0.1, 0.1))
         expect(panel).to_contain_text(layer)
@@ -667,7 +900,7 @@ def test_maps_by_keyboard(visit):
         page.keyboard.press(key)
         expect(panel).to_contain_text(f"conv2, map {number} of 128")
     page.keyboard.press("Enter")
-    assert page.evaluate("document.activeElement.textContent") == "Close"
+    assert page.evaluate("document.activeElement.className") == "net-map"
     page.keyboard.press("Escape")
     expect(panel).to_be_hidden()
     assert page.evaluate("document.activeElement.dataset.layer") == "conv2"

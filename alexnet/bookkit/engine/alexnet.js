@@ -4,7 +4,8 @@
 
 (() => {
   const scriptElement = /** @type {HTMLScriptElement} */ (document.currentScript);
-  const base = new URL(".", scriptElement.src).href;
+  // A page that holds all scripts in itself, such as an output in a notebook, has no folder.
+  const base = scriptElement.src && new URL(".", scriptElement.src).href;
 
   /** What other scripts have handed over, by name: kernel.js, and the files of a net. */
   /** @type {Map<string, any>} */
@@ -20,6 +21,7 @@
   function loadScript(path) {
     const begun = loading.get(path);
     if (begun) return begun;
+    if (document.querySelector(`script[data-path="${path}"]`)) return Promise.resolve(); // has run
     const loaded = new Promise((resolve, reject) => {
       const element = document.createElement("script");
       element.charset = "utf-8";
@@ -39,11 +41,7 @@
   class PageNet {
     constructor() {
       const text = `(${alexnetEngine})();`;
-      const address = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
-      this.worker = new Worker(address);
-      // Not at once, since a browser may still be about to read it.
-      const forget = () => URL.revokeObjectURL(address);
-      this.worker.addEventListener("message", forget, { once: true });
+      this.worker = scriptElement.src ? PageNet.workerOfBlob(text) : PageNet.workerOfData(text);
       this.calls = 0;
       /** @type {Map<number, {resolve: (result: any) => void, reject: (error: Error) => void}>} */
       this.waiting = new Map();
@@ -56,6 +54,21 @@
         else call?.resolve(result);
       };
       this.worker.onerror = (event) => this.fail(`the worker ended: ${event.message}`);
+    }
+
+    /** @param {string} text */
+    static workerOfBlob(text) {
+      const address = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+      const worker = new Worker(address);
+      // Not at once, since a browser may still be about to read it.
+      const forget = () => URL.revokeObjectURL(address);
+      worker.addEventListener("message", forget, { once: true });
+      return worker;
+    }
+
+    /** VS Code allows no other in an output of a notebook. @param {string} text */
+    static workerOfData(text) {
+      return new Worker(`data:text/javascript;charset=utf-8,${encodeURIComponent(text)}`);
     }
 
     /** @param {string} reason */
@@ -177,10 +190,14 @@
       throw error;
     }
     onProgress(1);
-    return { name, net, card: stored.card, ...net.computation };
+    const { card, preprocessing } = stored;
+    return { name, net, card, preprocessing, ...net.computation };
   }
 
-  /** @typedef {{name: string, net: PageNet, card: Object<string, any>} & Computation} LoadedNet */
+  /**
+   * @typedef {{name: string, net: PageNet, card: Object<string, any>,
+   *     preprocessing: Preprocessing} & Computation} LoadedNet
+   */
 
   /** @type {(loaded: LoadedNet) => void} */
   let setReady = () => {};

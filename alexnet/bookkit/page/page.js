@@ -12,10 +12,15 @@
  * @typedef {object} ShownLayer
  * @property {string} name Such as "conv1".
  * @property {string} output The layer of the net whose output is shown.
+ * @property {string} reads The layer before, or "input".
  * @property {number} maps
+ * @property {number} columns
  * @property {number} side
  * @property {number} tiles Maps in a row of the picture.
- * @property {boolean} crosses
+ * @property {boolean} crosses Whether it reads the maps of both columns.
+ * @property {number} kernel 0 for fc6 to fc8, whose units read all of the layer before.
+ * @property {number} stride
+ * @property {number} padding
  * @property {number} scale The value that is shown as white.
  * @property {number} field
  * @property {number} start
@@ -34,18 +39,37 @@
  * @property {number} bright
  * @property {number[]} guesses
  * @property {number[]} untouched
- * @property {[number[][], number[][]]} palettes
+ * @property {string} base What the net sees of the first photograph, as PyTorch reduced it.
+ * @property {Object<string, [number[], number[]?]>} strongest PyTorch's value of each map's
+ *     strongest unit, and its place.
+ * @property {number} enough Validation photographs that a sentence about them needs.
+ * @property {number[][][]} palettes Of the columns, and of what is in neither.
  * @property {ShownLayer[]} layers
  * @property {Photograph[]} photographs
+ * @property {CutCosts | null} costs What cuts cost: cuts.js.
  */
 
-/** A map that is looked at. @typedef {{layer: number, map: number, pinned: boolean}} Look */
+/**
+ * A map that is looked at, and the place in it that was chosen, if any: row times side plus column.
+ * @typedef {{layer: number, map: number, pinned: boolean, unit?: number}} Look
+ */
+
+/**
+ * A layer's maps of one column, as they are shown.
+ * @typedef {object} Block
+ * @property {HTMLElement} button
+ * @property {HTMLElement} image The stored picture, which the canvas replaces.
+ * @property {HTMLCanvasElement} canvas
+ * @property {number} index Of the layer.
+ * @property {number} column
+ */
 
 /**
  * What is shown. Maps count from 0 here, and from 1 for the reader.
  * @typedef {object} PageState
  * @property {string} photograph The name of one that lies ready, or "yours".
  * @property {Square | null} square
+ * @property {string} fill What the square shows: "gray", "blur", "noise", or the name of a photograph.
  * @property {Crop} crop
  * @property {boolean} mirrored
  * @property {Set<string>} cuts "column1", "column2", "crossing", "lrn", "dropout"; or a column of
@@ -53,13 +77,15 @@
  * @property {Set<number>} kernels Of conv1, those that are taken away.
  * @property {number} draw Of dropout.
  * @property {Look | null} look
+ * @property {boolean} ownScale Whether each map is as bright as its own highest value asks for.
  */
 
 /**
  * An answer of the net to what is shown.
  * @typedef {object} PagePass
  * @property {number[]} probabilities One for each class.
- * @property {Object<string, {shape: number[], data: Float32Array}>} maps By `ShownLayer.output`.
+ * @property {Object<string, {shape: number[], data: Float32Array}>} maps By `ShownLayer.output`,
+ *     and what the layer that is looked at reads.
  * @property {Uint8Array} seen What the net saw: [row][column][color].
  * @property {Object<string, any>} cuts As the engine takes them.
  */
@@ -80,11 +106,18 @@
  * @property {(logits: Float32Array) => number[]} softmax
  * @property {() => Uint8Array} base What the net would see without the square: RGB, [row][column].
  * @property {() => Uint8Array} seen What it sees now.
+ * @property {(square: Square) => Uint8Array} laid What it would see with the square elsewhere.
  * @property {() => Object<string, any>} engineCuts The cuts, as the engine takes them.
  * @property {() => void} touch The reader has changed the state: show it, write the address, load
  *     the net, compute.
  * @property {(text: string) => void} say Writes the status line.
  * @property {(listener: (pass: PagePass) => void) => void} onPass Called after each pass.
+ * @property {() => PagePass | null} last The last pass.
+ * @property {() => boolean} isFirst Whether what is shown is the stored first state.
+ * @property {Block[]} blocks
+ * @property {Uint32Array[]} palettes Pixels of a canvas, from dark to white; one for each column.
+ * @property {() => number[]} scales The value of each layer that is shown as white.
+ * @property {HTMLCanvasElement} view The photograph, as it is cropped.
  * @property {(name: string, read: () => Promise<NetPicture>, credit: string) => Promise<void>}
  *     choosePicture Shows another photograph; the name is for a message if it cannot be read.
  * @property {(name: string, write: () => string | null, read: (text: string | null) => void) => void}
@@ -95,7 +128,8 @@
 
 (() => {
   const root = /** @type {HTMLElement} */ (document.querySelector("figure.net"));
-  const folder = new URL(".", /** @type {HTMLScriptElement} */ (document.currentScript).src).href;
+  const { src } = /** @type {HTMLScriptElement} */ (document.currentScript);
+  const folder = src && new URL(".", src).href; // none in an output of a notebook
   if (!root) return;
 
   /** @type {<T extends Element = HTMLElement>(selector: string, within?: Element) => T} */
@@ -106,7 +140,6 @@
   /** @type {FirstState} */
   const first = JSON.parse(one(".net-state").textContent ?? "");
   const SIDE = first.resize;
-  const MARGIN = (SIDE - first.crop) / 2; // of what the net leaves out
   const GAP = 255; // as in first_page.py
   const SMALLEST = 4; // of the square, in pixels of what the net sees
   const LARGEST = 40;
@@ -121,12 +154,14 @@
   const state = {
     photograph: first.photographs[0].name,
     square: { ...first.square },
+    fill: "gray",
     crop: { x: 0.5, y: 0.5, zoom: 1 },
     mirrored: false,
     cuts: new Set(),
     kernels: new Set(),
     draw: 1,
     look: null,
+    ownScale: false,
   };
 
   /** @type {any} */
@@ -234,39 +269,32 @@
     }),
   );
 
-  /** The pictures of a layer's maps, one for each column. */
+  /** @type {Block[]} */
   const blocks = all(".net-block").map((button) => {
     const image = one("img", button);
     const canvas = document.createElement("canvas");
     canvas.width = Number(image.getAttribute("width"));
     canvas.height = Number(image.getAttribute("height"));
     const index = first.layers.findIndex(({ name }) => name === button.dataset.layer);
-    const pointer = document.createElement("span");
-    pointer.className = "net-pointer";
-    pointer.hidden = true;
-    button.append(pointer);
-    return { button, image, canvas, index, column: Number(button.dataset.column), pointer };
+    return { button, image, canvas, index, column: Number(button.dataset.column) };
   });
-
-  /** @typedef {typeof blocks[number]} Block */
 
   /** @param {Block} block */
   function drawBlock({ button, image, canvas, index, column }) {
-    const { output, maps: count, side, tiles } = first.layers[index];
+    const { output, maps: count, columns, side, tiles } = first.layers[index];
     const context = canvas.getContext("2d");
     if (!context) return;
     const picture = context.createImageData(canvas.width, canvas.height);
-    const pixels = new Uint32Array(picture.data.buffer).fill(palettes[column][GAP]);
-    const [values, colors, factor] = [
-      maps[output].data,
-      palettes[column],
-      (GAP - 1) / scales[index],
-    ];
+    const colors = paletteOf(index, column);
+    const pixels = new Uint32Array(picture.data.buffer).fill(colors[GAP]);
+    const values = maps[output].data;
     const pitch = side > 1 ? side + 1 : 1;
-    const half = count / 2;
-    for (let map = 0; map < half; map++) {
+    const area = side * side;
+    const number = count / columns;
+    for (let map = 0; map < number; map++) {
       const corner = Math.floor(map / tiles) * pitch * canvas.width + (map % tiles) * pitch;
-      let from = (column * half + map) * side * side;
+      let from = (column * number + map) * area;
+      const factor = (GAP - 1) / whiteOf(index, values.subarray(from, from + area));
       for (let row = 0; row < side; row++) {
         for (let at = corner + row * canvas.width, end = at + side; at < end; at++) {
           const level = values[from++] * factor;
@@ -280,17 +308,60 @@
     button.prepend(canvas);
   }
 
+  /** @param {number} layer @param {number} column */
+  const paletteOf = (layer, column) => palettes[first.layers[layer].columns === 1 ? 2 : column];
+
+  /**
+   * The value of a map that is shown as white.
+   * @param {number} layer
+   * @param {Float32Array} values Of the map.
+   */
+  function whiteOf(layer, values) {
+    if (!state.ownScale || values.length === 1) return scales[layer];
+    return Math.max(...values) || 1; // a map that is zero stays dark
+  }
+
   // The net's work: one pass at a time, always for what is shown last.
 
   /** @type {((pass: PagePass) => void)[]} */
   const listeners = [];
+  /** @type {PagePass | null} */
+  let last = null;
   let isWanted = false;
   let isComputing = false;
   let settling = 0; // the timer of a crop that is being changed
   /** @type {{key: string, pixels: Uint8ClampedArray} | null} */
   let resized = null;
 
+  /** @type {Uint8ClampedArray | null} */
+  let stored = null; // the first photograph, reduced by PyTorch: so that the numbers are the same
+
+  async function readStored() {
+    const { canvas } = await NetPicture.fromAddress(first.base);
+    const { data } = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d")).getImageData(
+      0,
+      0,
+      SIDE,
+      SIDE,
+    );
+    stored = new Uint8ClampedArray(SIDE * SIDE * 3).map(
+      (_, at) => data[4 * Math.floor(at / 3) + (at % 3)],
+    );
+  }
+
+  function isWhole() {
+    const { x, y, zoom } = state.crop;
+    return !state.mirrored && x === 0.5 && y === 0.5 && zoom === 1;
+  }
+
+  function isFirst() {
+    const same = JSON.stringify(state.square) === JSON.stringify(first.square);
+    const isUncut = !state.cuts.size && !state.kernels.size;
+    return resizedPixels() === stored && same && state.fill === "gray" && isUncut;
+  }
+
   function resizedPixels() {
+    if (stored && state.photograph === first.photographs[0].name && isWhole()) return stored;
     if (!picture) throw new Error("there is no photograph");
     const key = JSON.stringify([state.crop, state.mirrored]);
     if (resized?.key !== key) {
@@ -327,9 +398,37 @@
     return cuts;
   }
 
+  /** @type {Object<string, Uint8ClampedArray>} */
+  const patches = {}; // other photographs as the net sees them, by name
+  /** @type {{from: Uint8ClampedArray, blurred: Uint8ClampedArray} | null} */
+  let blurred = null;
+  const noise = squareFills.noise(SIDE);
+
+  /**
+   * What a square shows.
+   * @param {Square} square
+   * @returns {ArrayLike<number>}
+   */
+  function fillOf(square) {
+    const pixels = resizedPixels();
+    if (state.fill === "noise") return noise;
+    if (patches[state.fill]) return squareFills.patch(patches[state.fill], SIDE, square);
+    if (state.fill !== "blur") return first.gray;
+    if (blurred?.from !== pixels) {
+      blurred = { from: pixels, blurred: squareFills.blur(pixels, SIDE) };
+    }
+    return blurred.blurred;
+  }
+
+  /** @param {Square | null} square */
+  const laid = (square) =>
+    laySquare(resizedPixels(), SIDE, square, square ? fillOf(square) : first.gray);
+
   async function pass() {
     const base = resizedPixels();
     const outputs = first.layers.map(({ output }) => output);
+    const reads = state.look?.pinned ? first.layers[state.look.layer].reads : "input";
+    const wanted = reads === "input" ? outputs : [...new Set([...outputs, reads])];
     if (untouchedIsOld) {
       untouchedIsOld = false;
       const result = await loaded.net.run(Uint8Array.from(base), { maps: outputs });
@@ -340,18 +439,18 @@
       untouched = guesses.map((label) => probabilities[label]);
       scales = outputs.map((output) => scaleOf(result.maps[output].data));
     }
-    const seen = laySquare(base, SIDE, state.square, first.gray);
+    const seen = laid(state.square);
     const cuts = engineCuts();
     const training = state.cuts.has("dropout");
     if (training) await loaded.net.seed(state.draw);
-    const result = await loaded.net.run(seen, { maps: outputs, cuts, training });
+    const result = await loaded.net.run(seen, { maps: wanted, cuts, training });
     maps = result.maps;
     const probabilities = softmax(result.logits.data);
     drawSeen(seen);
     showGuesses(probabilities);
     for (const block of blocks) drawBlock(block);
-    if (state.look) drawPanel();
-    for (const listener of listeners) listener({ probabilities, maps, seen, cuts });
+    last = { probabilities, maps, seen, cuts };
+    for (const listener of listeners) listener(last);
     root.dataset.passes = String(Number(root.dataset.passes ?? 0) + 1);
   }
 
@@ -406,11 +505,11 @@
               : "",
           );
         const address = one(".net-picture").getAttribute("src") ?? "";
+        if (!stored) await readStored();
         if (!picture) await setPicture(await NetPicture.fromAddress(address), false);
         const net = await /** @type {any} */ (window).alexnet.load(first.net, { onProgress });
         words = net.card.words ?? net.card.classes;
         loaded = net;
-        if (state.look) lookAt(state.look);
         say(net.notice);
         await compute();
       } catch (error) {
@@ -474,9 +573,37 @@
     square.style.width = `${(100 * size) / SIDE}%`;
     square.style.height = square.style.width;
     square.classList.toggle("is-lifted", !state.square);
+    drawFill();
     square.setAttribute("aria-valuenow", String(Math.round(x)));
     const place = `${Math.round(x)} across, ${Math.round(y)} down, ${size} wide`;
     square.setAttribute("aria-valuetext", state.square ? place : "lifted");
+  }
+
+  const patchView = document.createElement("canvas"); // what the square shows, if not gray
+  patchView.hidden = true;
+  square.append(patchView);
+
+  function drawFill() {
+    patchView.hidden = state.fill === "gray" || !state.square || !picture;
+    const context = patchView.getContext("2d");
+    if (patchView.hidden || !context || !state.square) return;
+    const { x, y, size } = state.square;
+    const fill = fillOf(state.square);
+    const side = Math.ceil(size);
+    patchView.width = side;
+    patchView.height = side;
+    const pixels = context.createImageData(side, side);
+    const [left, top] = [Math.round(x - size / 2), Math.round(y - size / 2)];
+    for (let at = 0; at < side * side; at++) {
+      const [row, column] = [Math.floor(at / side) + top, (at % side) + left];
+      const isInside = Math.min(row, column) >= 0 && Math.max(row, column) < SIDE;
+      const from = 3 * (row * SIDE + column);
+      for (let color = 0; isInside && color < 3; color++) {
+        pixels.data[4 * at + color] = fill[fill.length === 3 ? color : from + color];
+      }
+      pixels.data[4 * at + 3] = isInside ? 255 : 0;
+    }
+    context.putImageData(pixels, 0, 0);
   }
 
   /** @param {Square} to */
@@ -509,8 +636,7 @@
   square.tabIndex = 0;
   for (const [name, value] of Object.entries({
     role: "slider",
-    "aria-label":
-      "grey square: arrow keys move it, plus and minus change its size, Escape lifts it",
+    "aria-label": "square: arrow keys move it, plus and minus change its size, Escape lifts it",
     "aria-valuemin": "0",
     "aria-valuemax": String(SIDE),
   }))
@@ -518,7 +644,7 @@
 
   let isPlaced = false; // the mouse carries the square until a click puts it down
   let isCropping = false;
-  const carrySentence = one(".net-top .net-do").textContent;
+  const carrySentence = one(".net-do-what").textContent;
   /** @type {{id: number, x: number, y: number, wasPlaced: boolean, moved: boolean, onSquare: boolean} | null} */
   let press = null;
   /** Fingers on the photograph while it is cropped. @type {Map<number, {x: number, y: number}>} */
@@ -607,7 +733,33 @@
     touch();
   }
   let lastSquare = first.square;
-  one(".net-lift").addEventListener("click", () => lift(state.square !== null));
+
+  const fillChoice = /** @type {HTMLSelectElement} */ (one(".net-fill"));
+  fillChoice.addEventListener("change", () => {
+    if (fillChoice.value === "none") return lift(true);
+    state.square ??= lastSquare;
+    setFill(fillChoice.value);
+    touch();
+  });
+
+  /** @param {string | null} fill As in the address: a choice of the list, or anything. */
+  function setFill(fill) {
+    const isPhotograph = first.photographs.some(({ name }) => name === fill);
+    state.fill = fill && (isPhotograph || ["blur", "noise"].includes(fill)) ? fill : "gray";
+    if (isPhotograph && !patches[state.fill]) loadPatch(state.fill);
+  }
+
+  /** @param {string} name Of a photograph. */
+  async function loadPatch(name) {
+    try {
+      const other = await NetPicture.fromAddress((await loadPhotographs())[name]);
+      patches[name] = other.resize({ x: 0.5, y: 0.5, zoom: 1 }, false, SIDE);
+    } catch (error) {
+      say(`The photograph ${name} ${error instanceof Error ? error.message : error}.`);
+      if (state.fill === name) state.fill = "gray";
+    }
+    touch();
+  }
 
   // Mirror and crop
 
@@ -697,7 +849,7 @@
       );
       stage.focus({ preventScroll: true });
     } else stage.removeAttribute("tabindex");
-    one(".net-top .net-do").textContent = on
+    one(".net-do-what").textContent = on
       ? "Drag the photograph to choose the square that the net sees; wheel, pinch or + enlarge it."
       : carrySentence;
     showTools();
@@ -712,7 +864,7 @@
   function showTools() {
     /** @type {(selector: string, on: boolean) => void} */
     const set = (selector, on) => one(selector).setAttribute("aria-pressed", String(on));
-    set(".net-lift", !state.square);
+    fillChoice.value = state.square ? state.fill : "none";
     set(".net-mirror", state.mirrored);
     set(".net-crop", isCropping);
     zoom.value = String(state.crop.zoom);
@@ -726,6 +878,8 @@
   /** The photographs of free licence, in a script of their own. */
   function loadPhotographs() {
     photographs ??= new Promise((resolve, reject) => {
+      const held = /** @type {any} */ (window).alexnetPhotographs; // in an output of a notebook
+      if (held) return resolve(held);
       const script = document.createElement("script");
       script.src = `${folder}photographs.js`;
       script.onload = () => resolve(/** @type {any} */ (window).alexnetPhotographs);
@@ -881,7 +1035,6 @@
   /** @param {number} kernel Of conv1: taken away, or put back. */
   function cutKernel(kernel) {
     if (!state.kernels.delete(kernel)) state.kernels.add(kernel);
-    if (state.look) showPanel(false);
     touch();
   }
 
@@ -899,274 +1052,6 @@
     touch();
   });
 
-  // A look inside
-
-  const panel = one(".net-panel");
-  /** @type {Float32Array | null} */
-  let kernels = null; // of conv1
-  /** Which map of a block the keyboard is at. @type {Map<Block, number>} */
-  const cursors = new Map();
-
-  /** @param {Look} look */
-  function blockOf({ layer, map }) {
-    const column = map < first.layers[layer].maps / 2 ? 0 : 1;
-    return /** @type {Block} */ (blocks.find((b) => b.index === layer && b.column === column));
-  }
-
-  /** @param {Look | null} look */
-  function lookAt(look) {
-    state.look = look;
-    root.classList.toggle("is-inside", look?.pinned ?? false);
-    for (const block of blocks) block.pointer.hidden = true;
-    for (const element of all(".net-layer")) {
-      const name = look && first.layers[look.layer].name;
-      element.classList.toggle("is-looked-at", element.dataset.layer === name);
-    }
-    panel.hidden = !look || !loaded;
-    if (!look) return;
-    const block = blockOf(look);
-    const { maps: count, tiles, side } = first.layers[look.layer];
-    const at = look.map % (count / 2);
-    const pitch = side > 1 ? side + 1 : 1;
-    const { style } = block.pointer;
-    style.left = `${(100 * (at % tiles) * pitch) / block.canvas.width}%`;
-    style.top = `${(100 * Math.floor(at / tiles) * pitch) / block.canvas.height}%`;
-    style.width = `${(100 * side) / block.canvas.width}%`;
-    style.height = `${(100 * side) / block.canvas.height}%`;
-    block.pointer.hidden = false;
-    cursors.set(block, at);
-    if (look.pinned) load();
-    if (loaded) showPanel();
-  }
-
-  /** @param {string} kind @param {string} text */
-  function makeView(kind, text, side = 132) {
-    const view = document.createElement("div");
-    const canvas = document.createElement("canvas");
-    canvas.className = kind;
-    canvas.width = side;
-    canvas.height = side;
-    const caption = document.createElement("span");
-    caption.textContent = text;
-    view.append(canvas, caption);
-    return view;
-  }
-
-  /** @param {boolean} [fresh] Whether the panel may take another place. */
-  function showPanel(fresh = true) {
-    const look = state.look;
-    if (!look) return;
-    const { name, maps: count, side } = first.layers[look.layer];
-    if (fresh) {
-      panel.classList.toggle("is-right", look.layer <= 2);
-      panel.classList.toggle("is-left", look.layer > 2);
-    }
-    panel.classList.toggle("is-preview", !look.pinned);
-    const head = document.createElement("div");
-    head.className = "net-panel-head";
-    const title = document.createElement("b");
-    const column = look.map < count / 2 ? 1 : 2;
-    title.textContent = `${name}, ${side > 1 ? "map" : "unit"} ${look.map + 1} of ${count} (column ${column})`;
-    const close = document.createElement("button");
-    close.type = "button";
-    close.className = "net-close";
-    close.textContent = "Close";
-    close.addEventListener("click", () => closePanel());
-    head.append(title);
-    if (look.layer === 0) {
-      const cut = document.createElement("button");
-      cut.type = "button";
-      cut.className = "net-cut-kernel";
-      cut.textContent = state.kernels.has(look.map) ? "Put it back" : "Take it away";
-      cut.addEventListener("click", () => {
-        cutKernel(look.map);
-        one(".net-cut-kernel", panel).focus();
-      });
-      head.append(cut);
-    }
-    head.append(close);
-    const views = document.createElement("div");
-    views.className = "net-views";
-    if (look.layer === 0) views.append(makeView("net-kernel", "Its kernel: what it looks for.", 7));
-    if (side > 1) {
-      views.append(makeView("net-map", "The map, on its own scale.", side));
-      views.append(
-        makeView("net-fires", "Bright: where it fires; framed: what its strongest unit sees.", 264),
-      );
-    }
-    const facts = document.createElement("p");
-    facts.className = "net-facts";
-    panel.replaceChildren(head, views, facts);
-    if (loaded && !kernels) fetchKernels();
-    drawPanel();
-  }
-
-  async function fetchKernels() {
-    kernels = (await loaded.net.parameters())["conv1.weight"].data;
-    drawPanel();
-  }
-
-  function closePanel() {
-    const block = state.look && blockOf(state.look);
-    lookAt(null);
-    block?.button.focus({ preventScroll: true });
-    writeAddressSoon();
-  }
-
-  function drawPanel() {
-    const look = state.look;
-    if (!look || !panel.firstChild || !maps[first.layers[look.layer].output]) return;
-    const layer = first.layers[look.layer];
-    const area = layer.side ** 2;
-    const values = maps[layer.output].data.subarray(look.map * area, (look.map + 1) * area);
-    const highest = Math.max(...values);
-    const active = values.filter((value) => value > 0).length;
-    const where = layer.side > 1 ? `, ${active} of ${area} units fire` : "";
-    const reads = layer.crosses
-      ? "It reads all of the layer before"
-      : "It reads its own column of the layer before";
-    const source = look.layer === 0 ? "It reads the photograph" : reads;
-    one(".net-facts", panel).textContent =
-      `Highest value ${highest.toFixed(2)}${where}. ${source}.`;
-    if (look.layer === 0 && kernels) drawKernel(look.map);
-    if (layer.side === 1) return;
-    const column = look.map < layer.maps / 2 ? 0 : 1;
-    const { context, data } = imageOf(".net-map", layer.side);
-    const pixels = new Uint32Array(data.data.buffer);
-    for (let at = 0; at < area; at++) {
-      const level = highest > 0 ? Math.max(0, values[at]) / highest : 0;
-      pixels[at] = palettes[column][Math.floor(level * (GAP - 1) + 0.5)];
-    }
-    context.putImageData(data, 0, 0);
-    drawFires(layer, values, highest);
-  }
-
-  /** @param {string} selector @param {number} side */
-  function imageOf(selector, side) {
-    const canvas = /** @type {HTMLCanvasElement} */ (one(selector, panel));
-    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-    return { context, data: context.createImageData(side, side) };
-  }
-
-  /** @param {number} kernel */
-  function drawKernel(kernel) {
-    if (!kernels) return;
-    const area = kernels.length / KERNELS / 3;
-    const side = Math.sqrt(area);
-    const weights = kernels.subarray(3 * kernel * area, 3 * (kernel + 1) * area);
-    const highest = weights.reduce((most, weight) => Math.max(most, Math.abs(weight)), 1e-9);
-    const { context, data } = imageOf(".net-kernel", side);
-    for (let at = 0; at < area; at++) {
-      for (let color = 0; color < 3; color++) {
-        data.data[4 * at + color] = 127.5 + (127.5 * weights[color * area + at]) / highest;
-      }
-      data.data[4 * at + 3] = 255;
-    }
-    context.putImageData(data, 0, 0);
-  }
-
-  /**
-   * The photograph, dark where a map is low.
-   * @param {ShownLayer} layer
-   * @param {Float32Array} values
-   * @param {number} highest
-   */
-  function drawFires({ side, start, jump, field }, values, highest) {
-    const { context } = imageOf(".net-fires", 1);
-    const size = context.canvas.width;
-    context.drawImage(view, 0, 0, size, size);
-    const shade = new ImageData(SIDE, SIDE);
-    const center = MARGIN + start + field / 2; // of the first unit's field
-    /** @type {(pixel: number) => [number, number, number]} */
-    const between = (pixel) => {
-      const place = Math.min(side - 1, Math.max(0, (pixel + 0.5 - center) / jump));
-      const low = Math.min(Math.floor(place), side - 2);
-      return [low, low + 1, place - low];
-    };
-    for (let row = 0; row < SIDE; row++) {
-      const [above, below, down] = between(row);
-      for (let column = 0; column < SIDE; column++) {
-        const [left, right, across] = between(column);
-        const mix = (/** @type {number} */ at) =>
-          values[at * side + left] * (1 - across) + values[at * side + right] * across;
-        const level = highest > 0 ? (mix(above) * (1 - down) + mix(below) * down) / highest : 0;
-        shade.data[4 * (row * SIDE + column) + 3] = 215 * (1 - Math.max(0, level));
-      }
-    }
-    const small = document.createElement("canvas");
-    small.width = SIDE;
-    small.height = SIDE;
-    small.getContext("2d")?.putImageData(shade, 0, 0);
-    context.drawImage(small, 0, 0, size, size);
-    if (!(highest > 0)) return;
-    const best = values.indexOf(highest);
-    const scale = size / SIDE;
-    const corner = (/** @type {number} */ at) => (MARGIN + start + at * jump) * scale;
-    context.strokeStyle = "#fff";
-    context.lineWidth = 3;
-    context.strokeRect(
-      corner(best % side),
-      corner(Math.floor(best / side)),
-      field * scale,
-      field * scale,
-    );
-  }
-
-  /** @param {Block} block @param {MouseEvent} event */
-  function mapAt({ button, canvas, index, column }, event) {
-    const { maps: count, side, tiles } = first.layers[index];
-    const box = button.getBoundingClientRect();
-    const pitch = side > 1 ? side + 1 : 1;
-    const across = Math.floor(((event.clientX - box.left) / box.width) * (canvas.width / pitch));
-    const down = Math.floor(((event.clientY - box.top) / box.height) * (canvas.height / pitch));
-    const at = Math.max(0, down) * tiles + Math.min(tiles - 1, Math.max(0, across));
-    return at < count / 2 ? at + (column * count) / 2 : null;
-  }
-
-  for (const block of blocks) {
-    const { button, index, column } = block;
-    const { maps: count, tiles } = first.layers[index];
-    const half = count / 2;
-    button.addEventListener("pointermove", (event) => {
-      if (event.pointerType !== "mouse" || state.look?.pinned) return;
-      const map = mapAt(block, event);
-      if (map === null) lookAt(null);
-      else if (state.look?.layer !== index || state.look.map !== map)
-        lookAt({ layer: index, map, pinned: false });
-    });
-    button.addEventListener("pointerleave", () => {
-      if (state.look && !state.look.pinned) lookAt(null);
-    });
-    button.addEventListener("click", (event) => {
-      const byKey = event.detail === 0;
-      const map = byKey ? column * half + (cursors.get(block) ?? 0) : mapAt(block, event);
-      if (map === null) return;
-      const look = state.look;
-      if (!byKey && look?.pinned && look.layer === index && look.map === map) return closePanel();
-      isTouched = true;
-      lookAt({ layer: index, map, pinned: true });
-      if (byKey) (panel.querySelector("button") ?? panel).focus({ preventScroll: true });
-      writeAddressSoon();
-    });
-    button.addEventListener("keydown", (event) => {
-      /** @type {Object<string, number>} */
-      const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -tiles, ArrowDown: tiles };
-      if (!steps[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
-      event.preventDefault();
-      const isHere = state.look?.layer === index && blockOf(state.look) === block;
-      const at = (cursors.get(block) ?? 0) + (isHere ? steps[event.key] : 0);
-      lookAt({
-        layer: index,
-        map: column * half + Math.min(half - 1, Math.max(0, at)),
-        pinned: true,
-      });
-      writeAddressSoon();
-    });
-  }
-  document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && state.look) closePanel();
-  });
-
   // The state in the address
 
   /** @type {{name: string, write: () => string | null, read: (text: string | null) => void}[]} */
@@ -1182,6 +1067,7 @@
     else if (JSON.stringify(state.square) !== JSON.stringify(first.square)) {
       parts.push(`square=${[x, y, size].map(rounded)}`);
     }
+    if (state.fill !== "gray") parts.push(`with=${state.fill}`);
     const { crop } = state;
     if (crop.zoom !== 1 || crop.x !== 0.5 || crop.y !== 0.5) {
       parts.push(`crop=${[crop.x, crop.y, crop.zoom].map(rounded)}`);
@@ -1190,8 +1076,6 @@
     const cuts = CUTS.filter((cut) => state.cuts.has(cut));
     for (const kernel of state.kernels) cuts.push(`kernel${kernel + 1}`);
     if (cuts.length) parts.push(`cut=${cuts}`);
-    if (state.look?.pinned)
-      parts.push(`look=${first.layers[state.look.layer].name}.${state.look.map + 1}`);
     for (const { name, write } of addressKeys) {
       const text = write();
       if (text !== null) parts.push(`${name}=${encodeURIComponent(text).replaceAll("%2C", ",")}`);
@@ -1203,7 +1087,8 @@
     clearTimeout(writing);
     writing = window.setTimeout(() => {
       written = address();
-      history.replaceState(history.state, "", written);
+      // An output of a notebook has no address of its own.
+      if (location.protocol !== "about:") history.replaceState(history.state, "", written);
     }, 400);
   }
 
@@ -1238,6 +1123,7 @@
     if (keys.get("square") === "none") state.square = null;
     else if (square) state.square = clamped({ x: square[0], y: square[1], size: square[2] });
     isPlaced = keys.has("square");
+    setFill(keys.get("with"));
     const crop = numbersOf(keys.get("crop"), 3);
     if (crop) {
       const factor = Math.min(Number(zoom.max), Math.max(Number(zoom.min), crop[2]));
@@ -1248,11 +1134,6 @@
     state.cuts = new Set(cuts.filter((cut) => CUTS.includes(cut)));
     const cutKernels = cuts.map((cut) => Number(/^kernel(\d{1,4})$/.exec(cut)?.[1]) - 1);
     state.kernels = new Set(cutKernels.filter((kernel) => kernel >= 0 && kernel < KERNELS));
-    const [layerName, map] = (keys.get("look") ?? "").split(".");
-    const layer = first.layers.findIndex((shown) => shown.name === layerName);
-    const inRange =
-      /^\d{1,4}$/.test(map ?? "") && Number(map) >= 1 && Number(map) <= first.layers[layer]?.maps;
-    lookAt(inRange ? { layer, map: Number(map) - 1, pinned: true } : null);
     for (const { name, read } of addressKeys) read(keys.get(name));
     showSquare();
     showTools();
@@ -1314,10 +1195,17 @@
     percent,
     softmax,
     base: () => Uint8Array.from(resizedPixels()),
-    seen: () => laySquare(resizedPixels(), SIDE, state.square, first.gray),
+    seen: () => laid(state.square),
+    laid,
     engineCuts,
     touch,
     say,
+    isFirst,
+    blocks,
+    palettes,
+    scales: () => scales,
+    view,
+    last: () => last,
     onPass: (listener) => void listeners.push(listener),
     choosePicture,
     addressKey: (name, write, read) => void addressKeys.push({ name, write, read }),

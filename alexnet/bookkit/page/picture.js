@@ -172,15 +172,16 @@ class NetPicture {
 }
 
 /**
- * Lays the gray square on what the net sees; `cover` in alexnet/bookkit/first_page.py is the same.
+ * Lays the square on what the net sees; `cover` in alexnet/bookkit/first_page.py is the same for a
+ * gray one.
  * @param {Uint8ClampedArray} pixels [row][column][color]
  * @param {number} side
  * @param {Square | null} square
- * @param {number[]} gray
+ * @param {ArrayLike<number>} fill What it shows: a color, or as many numbers as pixels has.
  * @returns {Uint8Array}
  */
 // biome-ignore lint/correctness/noUnusedVariables: page.js calls it.
-function laySquare(pixels, side, square, gray) {
+function laySquare(pixels, side, square, fill) {
   const result = Uint8Array.from(pixels);
   if (!square) return result;
   const half = square.size / 2;
@@ -194,9 +195,71 @@ function laySquare(pixels, side, square, gray) {
       const covered = down * share(square.x, column);
       for (let color = 0; covered && color < 3; color++) {
         const at = (row * side + column) * 3 + color;
-        result[at] = Math.floor(pixels[at] * (1 - covered) + gray[color] * covered + 0.5);
+        const own = fill[fill.length === 3 ? color : at];
+        result[at] = Math.floor(pixels[at] * (1 - covered) + own * covered + 0.5);
       }
     }
   }
   return result;
 }
+
+/** What the square can show instead of gray, each as [row][column][color]. */
+// biome-ignore lint/correctness/noUnusedVariables: page.js uses it.
+const squareFills = {
+  REACH: 6, // pixels on each side of those that are averaged
+
+  /**
+   * Each pixel is the mean of those around it that are there.
+   * @param {Uint8ClampedArray} pixels
+   * @param {number} side
+   */
+  blur(pixels, side) {
+    const { REACH } = squareFills;
+    /** @type {(from: ArrayLike<number>, step: number) => Float32Array} */
+    const along = (from, step) => {
+      const means = new Float32Array(from.length);
+      for (let at = 0; at < from.length; at++) {
+        const place = Math.floor(at / step) % side;
+        const [first, last] = [Math.max(0, place - REACH), Math.min(side - 1, place + REACH)];
+        let sum = 0;
+        for (let other = first; other <= last; other++) sum += from[at + (other - place) * step];
+        means[at] = sum / (last - first + 1);
+      }
+      return means;
+    };
+    const means = along(along(pixels, 3), 3 * side);
+    return Uint8ClampedArray.from(means, (mean) => Math.floor(mean + 0.5));
+  },
+
+  /**
+   * Bytes that look random, and are the same each time.
+   * @param {number} side
+   */
+  noise(side) {
+    return Uint8ClampedArray.from({ length: side * side * 3 }, (_, at) => {
+      let hash = Math.imul(at + 1, 0x9e3779b1); // the constants of MurmurHash3 and of Knuth
+      hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+      hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+      return (hash ^ (hash >>> 16)) & 255;
+    });
+  },
+
+  /**
+   * The center of another photograph, wherever the square lies.
+   * @param {Uint8ClampedArray} other As wide as what the net sees.
+   * @param {number} side
+   * @param {Square} square
+   */
+  patch(other, side, { x, y }) {
+    const [right, down] = [Math.round(side / 2 - x), Math.round(side / 2 - y)];
+    const result = new Uint8ClampedArray(other.length);
+    const within = (/** @type {number} */ place) => Math.min(side - 1, Math.max(0, place));
+    for (let row = 0; row < side; row++) {
+      for (let column = 0; column < side; column++) {
+        const from = 3 * (within(row + down) * side + within(column + right));
+        result.set(other.subarray(from, from + 3), 3 * (row * side + column));
+      }
+    }
+    return result;
+  },
+};
