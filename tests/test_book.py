@@ -102,11 +102,14 @@ def test_previous_and_next(pages, place, step):
 
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_every_figure_has_a_caption(pages, name):
-    """Each image stands in a figure with alternative text; axe looks at the rest, in test_page."""
+    """Each image stands in a figure with alternative text; axe looks at the rest, in test_page.
+
+    The previews beside the list of chapters are ornaments.
+    """
     article = pages[name].select_one("article.bd-article")
     for figure in article.select("figure"):
         assert figure.figcaption and figure.figcaption.get_text(strip=True), str(figure)[:200]
-    for image in article.select("img, svg"):
+    for image in article.select(":is(img, svg):not(ul.chapters img)"):
         assert image.find_parent("figure"), str(image)[:200]
     for image in article.select("figure > img, figure a > img"):
         assert image.get("alt"), str(image)[:200]
@@ -139,15 +142,21 @@ def test_buttons_come_with_the_repository(pages, tmp_path):
         shutil.copytree(ROOT / "book" / name, tmp_path / "book" / name)
     engine = Path("alexnet/bookkit/engine")
     shutil.copytree(ROOT / engine, tmp_path / engine)
-    shutil.copy(ROOT / "book" / "references.bib", tmp_path / "book")
+    for name in ("references.bib", "pages.yml", "intro.md"):
+        shutil.copy(ROOT / "book" / name, tmp_path / "book")
     notebook = v4.new_notebook(cells=[v4.new_markdown_cell("# A page")])
     nbformat.write(notebook, tmp_path / "book" / "page.ipynb")
-    found = buttons(parsed(build(tmp_path, tmp_path) / "book" / "page.html"))
-    assert sorted(found) == [
-        "https://colab.research.google.com/github/NAME/REPOSITORY/blob/main/book/page.ipynb",
-        "https://github.com/NAME/REPOSITORY",
-        "https://mybinder.org/v2/gh/NAME/REPOSITORY/main?urlpath=lab/tree/book/page.ipynb",
-    ]
+    page = parsed(build(tmp_path, tmp_path) / "book" / "page.html")
+    visible = [link["href"] for link in page.select("h1 + .run-it a")]
+    assert (
+        sorted(visible)
+        == sorted(buttons(page))
+        == [
+            "https://colab.research.google.com/github/NAME/REPOSITORY/blob/main/book/page.ipynb",
+            "https://github.com/NAME/REPOSITORY",
+            "https://mybinder.org/v2/gh/NAME/REPOSITORY/main?urlpath=lab/tree/book/page.ipynb",
+        ]
+    )
 
 
 def test_every_reference_leads_to_the_work(pages):
