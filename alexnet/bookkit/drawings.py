@@ -299,13 +299,20 @@ def draw_cones(layers: int, most: int = 5) -> str:
     return svg(WIDTH, bottom + 36, label, "".join(body))
 
 
-def draw_shares(rows: Mapping[str, Mapping[str, int]], colors: Sequence[str]) -> str:
+def draw_shares(
+    rows: Mapping[str, Mapping[str, int]],
+    colors: Sequence[str],
+    longest: Mapping[str, int],
+    marks: Mapping[str, int],
+) -> str:
     """Draw a bar a row, divided into its parts; a part that is wide enough carries its percentage.
 
     Args:
         rows: for each bar its name, and the sizes of its parts by name. All bars have the same
             parts.
         colors: one a part.
+        longest: for each bar the sum that is as long as the drawing is wide.
+        marks: for each bar the sum of the paper's net, where a thin line stands.
     """
     pitch = 56  # from one bar to the next
     body = []
@@ -318,7 +325,7 @@ def draw_shares(rows: Mapping[str, Mapping[str, int]], colors: Sequence[str]) ->
         body.append(element("text", name, x=5, y=y))
         body.append(element("text", f"{total:,}", **total_place))
         for size, color in zip(parts.values(), colors):
-            width = 350 * size / total
+            width = 350 * size / longest[name]
             bar = {"x": f"{x:.1f}", "y": y + 6, "width": f"{width:.1f}", "height": 24}
             percentage = f"{size / total:.0%}" if width > 30 else ""
             middle = {"x": f"{x + width / 2:.1f}", "y": y + 22, "text_anchor": "middle"}
@@ -326,11 +333,13 @@ def draw_shares(rows: Mapping[str, Mapping[str, int]], colors: Sequence[str]) ->
             body.append(element("rect", **bar, fill=color))
             body.append(element("text", percentage, **middle, fill=ink, font_weight="bold"))
             x += width
+        mark = f"M{5 + 350 * marks[name] / longest[name]:.1f} {y + 2}v32"
+        body.append(element("path", d=mark, stroke="currentColor", stroke_width=2))
         percentages = [f"{part} {size / total:.1%}" for part, size in parts.items()]
         described.append(f"{name} {total:,}: {', '.join(percentages)}")
 
     legend_x = 5
-    legend_y = 14 + pitch * len(rows)
+    legend_y = 18 + pitch * len(rows)
     for part, color in zip(next(iter(rows.values())), colors):
         square = {"x": legend_x, "y": legend_y - 9, "width": 10, "height": 10}
         body.append(element("rect", **square, fill=color))

@@ -40,7 +40,7 @@ DRAWINGS = [
     draw_windows(224, 55, 11, 4),
     draw_ratios({"weights": (200, 100), "work": (10, 100)}, "conv2"),
     draw_cones(3),
-    draw_shares({"weights": {"a": 1, "b": 3}}, [FIRST, SECOND]),
+    draw_shares({"weights": {"a": 1, "b": 3}}, [FIRST, SECOND], {"weights": 8}, {"weights": 4}),
     draw_levels({"layer 1": 1e-4, "layer 2": 0.0, "layer 3": 1e9}, -6, 2, "gradient"),
     draw_against({"all": 40.7, "half": 42.0, "more": 39.1}, "half", "all", "error (%)"),
     draw_lineage([("1", "40 %", "a", False), ("2", "", "wider", False), ("3", "", "b", True)]),
@@ -222,3 +222,18 @@ def test_a_map_of_runs():
     assert [x for x, _ in places] == [8, 123, 237, 352]
     assert 'd="M8 16L123 25M8 16L237 25M123 25L237 25M123 25L352 34"' in body
     assert 'd="M123 25h0"' in body and ">3</text>" in body and ">4</text>" not in body
+
+
+def test_a_bar_of_shares_is_as_long_as_its_sum():
+    """Half of the longest sum is half as wide, and the paper's mark does not move."""
+
+    def widths_and_mark(parts):
+        drawing = draw_shares({"weights": parts}, [FIRST, SECOND], {"weights": 8}, {"weights": 4})
+        widths = [
+            float(width)
+            for width in re.findall(r'<rect [^>]*width="([\d.]+)" height="24"', drawing)
+        ]
+        return sum(widths), re.search(r'<path d="M([\d.]+) ', drawing)[1]
+
+    assert widths_and_mark({"a": 1, "b": 3}) == (175, "180.0")
+    assert widths_and_mark({"a": 2, "b": 6}) == (350, "180.0")
