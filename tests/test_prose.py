@@ -130,6 +130,8 @@ def test_every_link_leads_somewhere(name):
                 continue
             if path == "references.md":
                 known = not anchor or anchor in WORKS
+            elif path == "intro.md" and anchor.startswith("net="):
+                known = True  # a state of the net: tests/bookkit/test_first_page_robust.py
             elif path:
                 known = (BOOK / path).is_file() and not anchor
             else:

@@ -10,12 +10,15 @@ besides is made here:
   all that follows it up to the next exercise;
 - links to ``references.md#key`` lead to the work with that key in
   ``references.bib``;
-- links to ``#A-heading`` lead to a heading as JupyterLab names it.
+- links to ``#A-heading`` lead to a heading as JupyterLab names it;
+- links to ``intro.md#net=...`` lead to a state of the net on the first page.
 """
 
 from docutils import nodes
+from sphinx import addnodes
 
 REFERENCES = "book/references"
+FIRST_PAGE = "book/intro"
 
 
 def heading_slug(title):
@@ -78,7 +81,20 @@ def boxes_of_exercises(content):
     return boxes
 
 
+def link_states(document):
+    """Make links to a state of the net: MyST would look for an anchor."""
+    for link in list(document.findall(addnodes.pending_xref)):
+        state = link.get("reftargetid") or ""
+        if link.get("reftarget") == FIRST_PAGE and state.startswith("net="):
+            # All pages lie in one folder
+            address = f"{FIRST_PAGE.rpartition('/')[2]}.html#{state}"
+            text = link[0].children
+            reference = nodes.reference("", "", *text, refuri=address)
+            link.replace_self(reference)
+
+
 def frame(app, document):
+    link_states(document)
     frame_quotations(document)
     frame_exercises(document)
 
