@@ -14,7 +14,6 @@ from alexnet.loader import (
     ImageFolderIndex,
     decode_image,
     print_left_out,
-    scan_image_folder,
     train_val_folders,
 )
 
@@ -426,13 +425,11 @@ def tiny_imagenet(root: str | Path = TINY_IMAGENET_ROOT) -> InMemoryDataset:
 def tiny_imagenet_val(root: str | Path = TINY_IMAGENET_ROOT) -> InMemoryDataset:
     """The 10,000 validation images of :func:`tiny_imagenet`, without its training images.
 
-    Raises:
-        OSError: if the folder or its ``val/`` is not there, or is a link to nowhere.
-        ValueError: if a file in ``val/`` is not an image of 64×64 pixels.
+    The errors are the same.
     """
     root = Path(root)
     _check_tiny_imagenet(root)
-    val = scan_image_folder(root / "val")
+    val = train_val_folders(root)[1]
     print_left_out(val)
     images = _read_images(val, "Tiny ImageNet", 64)
     return InMemoryDataset(

@@ -23,6 +23,7 @@ from alexnet.datasets import (
     photo_patches,
     photos,
     tiny_imagenet,
+    tiny_imagenet_val,
 )
 from alexnet.loader import decode_image
 
@@ -333,7 +334,14 @@ def test_tiny_imagenet_from_class_folders(tiny_folders):
     assert found.train_images[8 + 3].equal(expected)
 
 
-def test_without_tiny_imagenet_the_error_names_the_command(tmp_path):
+def test_its_validation_images_alone(tiny_folders):
+    whole, found = tiny_imagenet(tiny_folders), tiny_imagenet_val(tiny_folders)
+    assert found.test_images.equal(whole.test_images) and found.test_labels.equal(whole.test_labels)
+    assert found.classes == whole.classes and len(found.train_images) == 0
+
+
+@pytest.mark.parametrize("tiny_imagenet", [tiny_imagenet, tiny_imagenet_val])
+def test_without_tiny_imagenet_the_error_names_the_command(tmp_path, tiny_imagenet):
     sentence = (
         r"^Tiny ImageNet is not in \S+/data: python -m alexnet.prepare tiny-imagenet --out \S+"
     )
