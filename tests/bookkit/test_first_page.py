@@ -882,11 +882,223 @@ def test_a_map_is_previewed_pinned_and_closed(visit):
         expect(panel).to_be_hidden()
 
 
+def sum_of(visit):
+    """The numbers in the sum behind a unit's number, and PyTorch's beside it, if it is there."""
+    text = visit.page.text_content(".net-sum").replace("−", "-")
+    numbers = dict(
+        re.findall(r"(red|green|blue|column \d|bias|ReLU|PyTorch:|=) (-?[0-9.]+\d)", text)
+    )
+    return {name: float(value) for name, value in numbers.items()}
+
+
+def pin(visit, layer, number):
+    """Look at a map, as a link does."""
+    visit.restart(f"#net=red_panda&look={layer}.{number}")
+    visit.page.wait_for_function(
+        "!document.querySelector('.net-panel').hidden && document.querySelector('.net-sum')"
+        ".textContent.includes('=')"
+    )
+
+
+def test_a_unit_of_conv1_term_by_term(visit, predictor):
+    page = visit.page
+    pin(visit, "conv1", 31)
+    conv = predictor.model.features.conv1.requires_grad_(requires_grad=False)
+    view = predictor.normalize(visit.seen()[None, :, 4:60, 4:60])[0]
+    padded = F.pad(view, (0, 3, 0, 3))
+
+    def check(row, column, beside):
+        window = padded[:, 2 * row : 2 * row + 7, 2 * column : 2 * column + 7]
+        terms = (conv.weight[30] * window).sum((1, 2))
+        total = float(terms.sum() + conv.bias[30])
+        expected = dict(zip(["red", "green", "blue"], terms.tolist(), strict=True))
+        expected |= {"bias": float(conv.bias[30]), "=": total, "ReLU": max(0, total)}
+        if beside:
+            expected["PyTorch:"] = max(0, total)
+        assert sum_of(visit) == pytest.approx(expected, abs=1e-3)
+
+    maps = outputs_of(predictor, visit.seen())["conv1"]
+    strongest = int(maps[30].argmax())
+    check(strongest // 27, strongest % 27, beside=True)  # as long as none was chosen
+    # By mouse: pointing shows a unit, a click keeps it
+    page.mouse.move(*visit.point(".net-map", 20.5 / 27, 3.5 / 27))
+    check(3, 20, beside=False)
+    page.mouse.move(2, 2)
+    check(strongest // 27, strongest % 27, beside=True)
+    visit.after(lambda: page.mouse.click(*visit.point(".net-map", 20.5 / 27, 3.5 / 27)))
+    page.mouse.move(2, 2)
+    check(3, 20, beside=False)
+    visit.expect_address("look=conv1.31&unit=4,21")
+    # By keyboard
+    visit.locate(".net-map").focus()
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight"):
+        visit.after(lambda key=key: page.keyboard.press(key))
+    check(4, 22, beside=False)
+    assert page.get_attribute(".net-map", "aria-valuetext").startswith("row 5, column 23: ")
+    # Its receptive field, on the photograph
+    box, stage = (visit.locate(name).bounding_box() for name in (".net-field", ".net-stage"))
+    pixel = stage["width"] / 64
+    assert box["x"] - stage["x"] == pytest.approx((4 + 2 * 22) * pixel, abs=1)
+    assert box["y"] - stage["y"] == pytest.approx((4 + 2 * 4) * pixel, abs=1)
+    assert box["width"] == pytest.approx(7 * pixel, abs=2)
+    # The kernel and the pixels, each from black to white as its strongest number is high
+    for at, values in ((2, conv.weight[30, 0]), (3, padded[0, 8:15, 44:51])):
+        shown = page.evaluate(
+            """(at) => {
+                const canvas = document.querySelectorAll(".net-term")[at];
+                return [...canvas.getContext("2d").getImageData(0, 0, 7, 7).data];
+            }""",
+            at,
+        )
+        expected = 127.5 + 127.5 * values / values.abs().max()
+        assert (torch.tensor(shown)[::4] - expected.flatten()).abs().max() <= 1
+    visit.after(lambda: page.keyboard.press("Escape"))
+    expect(visit.locate(".net-field")).to_be_hidden()
+
+
+@torch.no_grad()
+def sums_by_column(predictor, layer, seen, number, unit):
+    """The sum behind a unit's number, from the layer itself: of either column, and the bias."""
+    reads = {"conv2": "pool1", "conv3": "pool2", "conv4": "act3", "conv5": "act4"}
+    reads |= {"fc6": "pool5", "fc7": "act6", "fc8": "act7"}
+    whole = outputs_of(predictor, seen)[reads[layer]]
+    modules = {name.rpartition(".")[2]: m for name, m in predictor.model.named_modules()}
+    bias = float(modules[layer].bias[number])
+    half = len(whole) // 2
+    sums = []
+    for other in (1, 0):
+        read = whole.clone()
+        read[half * other : half * (other + 1)] = 0
+        read = read if layer.startswith("conv") else read.flatten()
+        units = modules[layer](read[None])[0].flatten(1 if layer.startswith("conv") else 0)
+        sums.append(float(units[number].reshape(-1)[unit]) - bias)
+    return sums, bias
+
+
+@pytest.mark.parametrize(
+    ("layer", "number"),
+    [
+        ("conv2", 70),
+        ("conv3", 100),
+        ("conv4", 5),
+        ("conv5", 128),
+        ("fc6", 9),
+        ("fc7", 600),
+        ("fc8", 3),
+    ],
+)
+def test_the_sum_behind_a_unit(visit, predictor, layer, number):
+    pin(visit, layer, number)
+    seen = visit.seen()
+    outputs = outputs_of(predictor, seen)[layer]
+    values = outputs[number - 1].relu().flatten()
+    unit = int(values.argmax())
+    sums, bias = sums_by_column(predictor, layer, seen, number - 1, unit)
+    found = sum_of(visit)
+    total = found.pop("=")
+    assert total == pytest.approx(float(outputs[number - 1].flatten()[unit]), abs=2e-3)
+    shown = total if layer == "fc8" else max(0, total)
+    assert found.pop("PyTorch:") == pytest.approx(shown, abs=2e-3)
+    assert found.pop("ReLU", shown) == pytest.approx(shown, abs=2e-3)
+    assert found.pop("bias") == pytest.approx(bias, abs=1e-3)
+    groups = 2 if layer in ("conv2", "conv4", "conv5") else 1
+    own = 0 if number <= len(outputs) // 2 else 1
+    expected = {f"column {n + 1}": sums[n] for n in (0, 1) if groups == 1 or n == own}
+    assert found == pytest.approx(expected, abs=2e-3)
+
+
+def test_the_sum_without_the_crossing(visit, predictor):
+    pin(visit, "conv3", 100)
+    visit.after(visit.locate('[data-cut="crossing"]').click)
+    found = sum_of(visit)
+    assert found["column 1"] == 0 and "PyTorch:" not in found
+    value = visit.page.evaluate("Math.max(...netPage.last().maps.act3.data.slice(99 * 36, 3600))")
+    assert found["ReLU"] == pytest.approx(value, abs=1e-3)
+
+
+def test_pytorchs_number_is_for_the_first_state_only(visit):
+    pin(visit, "conv2", 70)
+    assert "PyTorch:" in sum_of(visit)
+    visit.after(lambda: visit.locate(".net-fill").select_option("no square"))
+    assert "PyTorch:" not in sum_of(visit)
+
+
+LEVELS = """(layer) => {
+    const canvas = document.querySelector(`.net-block[data-layer=${layer}] canvas`);
+    return [...canvas.getContext("2d").getImageData(0, 0, 27, 27).data];
+}"""
+
+
+def test_each_map_on_its_own_scale(visit, predictor):
+    """The switch brightens the map in the panel and in the overview."""
+    pin(visit, "conv1", 1)
+    page, button = visit.page, visit.locate(".net-scale")
+    assert button.get_attribute("aria-pressed") == "false"
+    layers, own = page.evaluate(LEVELS, "conv1"), outputs_of(predictor, visit.seen())["conv1"][0]
+    colors = torch.tensor(first_page.palette(first_page.FIRST))
+    visit.after(button.click)
+    assert button.get_attribute("aria-pressed") == "true"
+    visit.expect_address("scale=own")
+    found = torch.tensor(page.evaluate(LEVELS, "conv1")).view(27, 27, 4)[..., :3]
+    level = (own.relu() / own.max() * 254 + 0.5).floor().int()
+    assert (found - colors[level]).abs().max() <= 3
+    assert (
+        found.flatten().tolist() != torch.tensor(layers).view(27, 27, 4)[..., :3].flatten().tolist()
+    )
+    in_panel = """() => [...document.querySelector(".net-map").getContext("2d")
+        .getImageData(0, 0, 27, 27).data]"""
+    assert page.evaluate(in_panel) == page.evaluate(LEVELS, "conv1")
+    visit.after(button.click)
+    assert page.evaluate(LEVELS, "conv1") == layers
+
+
+def test_the_scores_of_all_classes(visit, predictor):
+    page, panel = visit.page, visit.locate(".net-panel")
+    page.mouse.move(*visit.point(".net-block[data-layer=fc8]", 4.5 / 10, 2.5 / 20))
+    expect(panel).to_contain_text("fc8, unit 25 of 200: thing 24")
+    page.mouse.move(*visit.point(".net-says", 0.5, 0.5))
+    expect(panel).to_be_hidden()
+    visit.after(
+        lambda: page.mouse.click(*visit.point(".net-block[data-layer=fc8]", 4.5 / 10, 2.5 / 20))
+    )
+    scores = outputs_of(predictor, visit.seen())["fc8"]
+    sure = first_page.percent(float(scores.softmax(0)[24]))
+    rank = int((scores > scores[24]).sum()) + 1
+    expect(visit.locate(".net-panel .net-facts")).to_have_text(
+        f"Score {float(scores[24]):.2f}, probability {sure}, rank {rank} of 200: "
+        "thing 24, object 24."
+    )
+    visit.locate(".net-block[data-layer=fc8]").focus()
+    page.keyboard.press("ArrowDown")
+    expect(panel).to_contain_text("fc8, unit 35 of 200: thing 34")
+    visit.expect_address("look=fc8.35")
+
+
+def test_what_is_shown_is_saved(visit):
+    visit.after(lambda: visit.locate(".net-fill").select_option("noise"))
+    with visit.page.expect_download() as download:
+        visit.locate(".net-save").click()
+    assert download.value.suggested_filename == "alexnet-red_panda.png"
+    saved = Image.open(download.value.path()).convert("RGB")
+    assert saved.size == (2000, 1360)
+    # The photograph with the square, the maps of conv1, and the bar of the first guess
+    whole = np.array(saved).astype(int)
+    stage = saved.crop((48, 48, 548, 548)).resize((64, 64), Image.Resampling.BOX)
+    uncovered = np.abs(np.array(stage).astype(int) - visit.seen().permute(1, 2, 0).numpy())
+    assert uncovered[:46].mean() < 8 and uncovered[48:60, 4:16].mean() < 12
+    bars = (np.abs(whole[:, 800:] - [38, 115, 179]).max(2) < 3).sum(1) // 2  # wide, in units
+    expected = visit.bars()[0] * (1000 - 24 - 60 - 504)
+    assert bars[50:180].max() == pytest.approx(expected, abs=3)
+    assert len(np.unique(whole[620:1100].reshape(-1, 3), axis=0)) > 500
+    assert (whole[1150:1330, 60:1900].min(2) < 100).sum() > 2000  # the caption's letters
+
+
 def test_a_kernel_is_taken_away_where_it_is_looked_at(visit):
     whole = visit.bars()
     visit.page.mouse.click(*visit.point(".net-block[data-layer=conv1]", 0.25, 0.125))
     visit.after(visit.locate(".net-cut-kernel").click)
-    expect(visit.locate(".net-facts")).to_contain_text("Highest value 0.00")
+    expect(visit.locate(".net-panel .net-facts")).to_contain_text("Highest value 0.00")
+    expect(visit.locate(".net-sum")).to_have_text("It is taken away, so its value is 0.")
     assert visit.bars() != pytest.approx(whole, abs=1e-5)
     visit.expect_address("cut=kernel2")
     visit.after(visit.locate(".net-kernels button").click)
@@ -1063,7 +1275,12 @@ def test_by_touch(browser, site, predictor):
         box = block.bounding_box()
         block.tap(position={"x": box["width"] / 4, "y": box["height"] / 8})
         expect(visit.locate(".net-panel")).to_contain_text("conv1, map 2 of 48")
-        box = visit.locate(".net-panel").bounding_box()
-        assert box["x"] == 0 and box["width"] == 390
+        panel = visit.locate(".net-panel").bounding_box()
+        assert panel["x"] == 0 and panel["width"] == 390
+        assert panel["y"] + panel["height"] == pytest.approx(664, abs=1)
+        box = visit.locate(".net-map").bounding_box()
+        place = {"x": 10.5 * box["width"] / 27, "y": 5.5 * box["height"] / 27}
+        visit.after(lambda: visit.locate(".net-map").tap(position=place))
+        assert page.get_attribute(".net-map", "aria-valuetext").startswith("row 6, column 11: ")
         visit.locate(".net-close").tap()
         expect(visit.locate(".net-panel")).to_be_hidden()

@@ -157,15 +157,13 @@
     panel.classList.toggle("is-preview", !look.pinned);
     const views = make("net-views", "", "div");
     if (side > 1) {
-      views.append(makeView(makeMap(look), "The map: a pixel is a unit."));
+      views.append(makeView(makeMap(look), "The map"));
       const fires = makeCanvas("net-fires", 264);
-      views.append(makeView(fires, "Bright: where it fires. Framed: what the unit sees."));
+      views.append(makeView(fires, "Where it fires"));
     }
     if (look.layer === 0) views.append(makeTerms());
     else {
-      const small = "Its weights for each map that it reads; grey is zero.";
-      const text = first.layers[look.layer].kernel ? small : "Its weights; grey is zero.";
-      views.append(makeView(makeCanvas("net-weights", 1), text));
+      views.append(makeView(makeCanvas("net-weights", 1), "Its weights"));
     }
     const aim = side > 1 ? "Point at the map, or move with arrow keys, to choose a unit." : "";
     panel.replaceChildren(
@@ -279,11 +277,12 @@
     const highest = Math.max(...values);
     const active = values.filter((value) => value > 0).length;
     const where = layer.side > 1 ? `, ${active} of ${values.length} units fire` : "";
+    const framed = layer.side > 1 ? "Framed: the unit, and what it sees of the photograph. " : "";
     const reads = layer.crosses
       ? "It reads all of the layer before"
       : "It reads its own column of the layer before";
     const source = look.layer === 0 ? "It reads the photograph" : reads;
-    facts.textContent = `Highest value ${highest.toFixed(2)}${where}. ${source}.`;
+    facts.textContent = `${framed}Highest value ${highest.toFixed(2)}${where}. ${source}.`;
   }
 
   /** @param {HTMLCanvasElement} canvas @param {number} side */

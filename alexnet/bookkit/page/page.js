@@ -118,6 +118,7 @@
  * @property {Uint32Array[]} palettes Pixels of a canvas, from dark to white; one for each column.
  * @property {() => number[]} scales The value of each layer that is shown as white.
  * @property {HTMLCanvasElement} view The photograph, as it is cropped.
+ * @property {() => NetPicture | null} picture The whole of it, once the net is loaded.
  * @property {(name: string, read: () => Promise<NetPicture>, credit: string) => Promise<void>}
  *     choosePicture Shows another photograph; the name is for a message if it cannot be read.
  * @property {(name: string, write: () => string | null, read: (text: string | null) => void) => void}
@@ -1205,6 +1206,7 @@
     palettes,
     scales: () => scales,
     view,
+    picture: () => picture,
     last: () => last,
     onPass: (listener) => void listeners.push(listener),
     choosePicture,

@@ -11,10 +11,6 @@
   const EDGE = 24;
   const STAGE = 250; // width of the photograph
 
-  /** @param {string} selector @param {string} property */
-  const styleOf = (selector, property) =>
-    getComputedStyle(one(selector)).getPropertyValue(property);
-
   /**
    * Writes lines of at most a width.
    * @param {CanvasRenderingContext2D} context
@@ -64,7 +60,7 @@
     if (state.square) {
       const square = one(".net-square");
       const patch = /** @type {HTMLCanvasElement} */ (one("canvas", square));
-      context.fillStyle = styleOf(".net-square", "background-color");
+      context.fillStyle = getComputedStyle(square).backgroundColor;
       if (patch.hidden) context.fillRect(...place(square));
       else context.drawImage(patch, ...place(square));
       context.strokeStyle = "#fff";
@@ -143,11 +139,13 @@
 
   /** What was changed, in words. */
   function changes() {
-    const parts = [...state.cuts].map((cut) => cut.replace(".column", ", column "));
+    /** @type {Object<string, string>} */
+    const names = { lrn: "LRN", crossing: "the crossing in conv3" };
+    const cuts = [...state.cuts].filter((cut) => cut !== "dropout");
+    const parts = cuts.map((cut) => names[cut] ?? cut.replace(/\.?column/, " column ").trim());
     for (const kernel of state.kernels) parts.push(`kernel ${kernel + 1} of conv1`);
-    return parts.length
-      ? `Taken away: ${parts.join("; ").replace("dropout", "what dropout drops")}.`
-      : "";
+    const away = parts.length ? `Taken away: ${parts.join(", ")}. ` : "";
+    return state.cuts.has("dropout") ? `${away}Dropout is left on. ` : away;
   }
 
   function drawAll() {
@@ -156,15 +154,16 @@
     canvas.height = 680 * SCALE;
     const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
     context.scale(SCALE, SCALE);
-    const [ink, paper] = ["color", "--pst-color-background"].map((name) => styleOf(".net", name));
-    context.fillStyle = paper.trim() || "#fff";
+    const style = getComputedStyle(root);
+    const ink = style.color;
+    context.fillStyle = style.getPropertyValue("--pst-color-background").trim() || "#fff";
     context.fillRect(0, 0, canvas.width, canvas.height);
     drawPhotograph(context);
     drawGuesses(context, ink);
     const below = drawMaps(context, ink, EDGE + STAGE + 34);
     context.fillStyle = ink;
     context.font = "13px sans-serif";
-    const caption = `${changes()} ${one("figcaption").textContent}`;
+    const caption = `${changes()}${one("figcaption").textContent}`;
     const next = write(context, caption, EDGE, below + 24, WIDE - 2 * EDGE);
     const title = document.querySelector("h1")?.firstChild?.textContent ?? "";
     write(context, `${one(".net-by").textContent} ${title}.`, EDGE, next + 4, WIDE - 2 * EDGE);
