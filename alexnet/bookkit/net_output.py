@@ -151,12 +151,9 @@ def _predictor() -> Predictor:
 
 
 def script_files() -> list[Path]:
-    """The scripts of the part but ``alexnet.js``, in the order in which they run.
-
-    ``picture.js`` and ``page.js`` come before those that attach to them.
-    """
-    first = [first_page.PAGE / "picture.js", first_page.PAGE / "page.js"]
-    return [*first, *sorted(set(first_page.PAGE.glob("*.js")) - set(first))]
+    """The scripts of the part but ``alexnet.js``, in the order in which they run."""
+    names = (first_page.PAGE / "scripts.txt").read_text(encoding="utf-8").split()
+    return [first_page.PAGE / name for name in names if name != "alexnet.js"]
 
 
 def document_html(fragment: str) -> str:
@@ -167,12 +164,17 @@ def document_html(fragment: str) -> str:
     """
     style = (first_page.PAGE / "page.css").read_text(encoding="utf-8")
     part = first_page.OUT.read_text(encoding="utf-8")
-    scripts = [_script(f"location.hash = {json.dumps(fragment)};{FIT}"), *_held_scripts()]
-    scripts += [_script(path.read_text(encoding="utf-8")) for path in script_files()]
+    scripts = [script(f"location.hash = {json.dumps(fragment)};"), *_held_scripts()]
+    scripts += [script(path.read_text(encoding="utf-8")) for path in script_files()]
+    return page_html(style, part + "".join(scripts))
+
+
+def page_html(style: str, body: str) -> str:
+    """A document for :func:`frame_html`, with the colors of the book."""
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><base target="_blank">'
         f"<title>AlexNet</title><style>{_theme()}{style}</style></head>"
-        f"<body>{part}{''.join(scripts)}</body></html>"
+        f"<body>{body}{script(FIT)}</body></html>"
     )
 
 
@@ -185,23 +187,29 @@ def frame_html(document: str) -> str:
     )
 
 
+def engine_scripts() -> list[str]:
+    """``alexnet.js`` and the engine, which it would load beside a page."""
+    scripts = [script((ENGINE / "alexnet.js").read_text(encoding="utf-8"))]
+    for name in ("engine.js", "kernel.js"):
+        scripts.append(script((ENGINE / name).read_text(encoding="utf-8"), name))
+    return scripts
+
+
 @cache
 def _held_scripts() -> list[str]:
-    """``alexnet.js``, and what it loads beside a page: the engine, the weights, the photographs."""
-    scripts = [_script((ENGINE / "alexnet.js").read_text(encoding="utf-8"))]
-    for name in ("engine.js", "kernel.js"):
-        scripts.append(_script((ENGINE / name).read_text(encoding="utf-8"), name))
+    """The engine, and what else it loads beside a page: the weights, the photographs."""
+    scripts = engine_scripts()
     with TemporaryDirectory() as folder:
         export(NET, Path(folder) / NET)
         for path in sorted((Path(folder) / NET).iterdir()):
             text = path.read_text(encoding="utf-8")
-            scripts.append(_script(text, f"nets/{NET}/{path.name}"))
+            scripts.append(script(text, f"nets/{NET}/{path.name}"))
     paths = [first_page.PHOTOGRAPHS / row["file"] for row in first_page.credits()]
     photographs = {path.stem: first_page.file_uri(path) for path in paths}
-    return [*scripts, _script(f"window.alexnetPhotographs = {json.dumps(photographs)};")]
+    return [*scripts, script(f"window.alexnetPhotographs = {json.dumps(photographs)};")]
 
 
-def _script(text: str, path: str = "") -> str:
+def script(text: str, path: str = "") -> str:
     """A script element; ``alexnet.js`` knows by its path that it need not be loaded."""
     data = f' data-path="{path}"' if path else ""
     text = text.replace("</script", "<\\/script")  # which would end the element

@@ -18,9 +18,8 @@ PART = ROOT / "book" / "first_page.html"
 PHOTOGRAPHS = ROOT / "book" / "photographs"
 # The style and the scripts of this part, and those of the engine.
 FOLDERS = [ROOT / "alexnet" / "bookkit" / name for name in ("page", "engine")]
-# page.js before those that attach to it
-SCRIPTS = ["alexnet.js", "picture.js", "page.js"]
-SCRIPTS += ["look.js", "where.js", "classes.js", "save.js", "cuts.js"]
+# In the order in which they run: page.js before those that attach to it.
+SCRIPTS = (FOLDERS[0] / "scripts.txt").read_text(encoding="utf-8").split()
 DOCUMENT = "book/intro"
 
 
