@@ -180,7 +180,7 @@ def decode_png(uri):
     return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
 
 
-def check_first_state(predictor, page, state):
+def check_first_state(predictor, card, page, state):
     seen = np.array(decode_png(page.select_one(".net-seen")["src"])).transpose(2, 0, 1)
     square = state["square"]
     half = square["size"] // 2
@@ -214,6 +214,8 @@ def check_first_state(predictor, page, state):
     assert places == conv1.flatten(1).argmax(1).tolist()
     assert values == pytest.approx(conv1.amax((1, 2)).tolist(), rel=1e-4)
     assert state["strongest"]["fc8"][0] == pytest.approx(logits.tolist(), abs=1e-3)
+    expected = first_page.sure_sentence(card, float(probabilities.max()))
+    assert page.select_one(".net-sure").text == expected
     base = np.array(decode_png(state["base"])).transpose(2, 0, 1)
     assert np.array_equal(base, red_panda().numpy())
 
@@ -223,7 +225,7 @@ def check_first_state(predictor, page, state):
 
 
 def test_first_state_is_what_pytorch_computes(predictor, part):
-    check_first_state(predictor, *part)
+    check_first_state(predictor, {"how_often_right": CURVE}, *part)
 
 
 @pytest.mark.skipif(not first_page.OUT.exists(), reason="the page has no net yet")
@@ -231,7 +233,8 @@ def test_first_state_in_the_book_is_that_of_the_weights():
     page = BeautifulSoup(first_page.OUT.read_text(encoding="utf-8"), "html.parser")
     state = json.loads(page.select_one(".net-state").string)
     assert state["net"] == "tiny-imagenet" and SHIPPED["tiny-imagenet"].exists()
-    check_first_state(quantized("tiny-imagenet")[0], page, state)
+    predictor, _, card = quantized("tiny-imagenet")
+    check_first_state(predictor, card, page, state)
 
 
 def test_receptive_fields(part):
@@ -461,6 +464,12 @@ def test_the_mouse_carries_the_square(visit, predictor):
     assert visit.square().startswith("32 across, 32 down") and visit.bars() != start
     assert [word for word, _ in carried] == words and visit.marks() == marks
     assert_true(visit, predictor)
+    page.mouse.move(*visit.point(".net-stage", 0.5031, 0.4967))
+    visit.after(lambda: page.mouse.move(*visit.point(".net-stage", 0.5067, 0.5024)))
+    place = page.evaluate("netPage.state.square")  # now not whole pixels
+    laid = first_page.cover(red_panda(), place, first_page.gray_of(predictor))
+    assert torch.equal(visit.seen(), laid) and place["x"] % 1
+    visit.after(lambda: page.mouse.move(*visit.point(".net-stage", 0.5, 0.5)))
     page.mouse.down()
     page.mouse.up()  # puts it down
     page.mouse.move(*visit.point(".net-stage", 0.8, 0.8))
@@ -595,6 +604,11 @@ def test_one_click_covers_all_places(visit, predictor):
     name = predictor.class_name(best).split(",")[0]
     assert name in visit.page.text_content(".net-shows")
     visit.expect_address("map=cover")
+    visit.restart()
+    assert visit.locate(".net-over").is_hidden()
+    visit.restart("#net=red_panda&map=cover")  # a link shows it again
+    visit.page.wait_for_function("netPage.root.dataset.mapped === 'cover'")
+    assert visit.page.evaluate(MAP) == found.tolist()
     # It stays while the square is carried, and goes when it would be the map of something else
     visit.after(lambda: visit.locate(".net-square").press("ArrowRight"))
     assert visit.locate(".net-over").is_visible()
@@ -1150,6 +1164,7 @@ def test_the_address_holds_the_state(browser, site, visit):
         ),
         ("#net=koala&crop=9,-9,1e30&look=conv1.0", "10 across, 54 down, 14 wide"),
         ("#net=koala&look=conv1.49&mirror=%", "10 across, 54 down, 14 wide"),
+        ("#net=koala&with=dragon&unit=0,1&map=all&scale=big", "10 across, 54 down, 14 wide"),
     ],
 )
 def test_an_odd_address_is_checked(visit, fragment, square):
@@ -1157,6 +1172,8 @@ def test_an_odd_address_is_checked(visit, fragment, square):
     assert visit.square() == square
     assert visit.locate(".net-panel").is_hidden()
     assert visit.page.locator('.net-cuts [aria-pressed="true"]').count() == 0
+    assert visit.page.locator('[data-where][aria-pressed="true"]').count() == 0
+    assert visit.page.input_value(".net-fill") == ("none" if square == "lifted" else "gray")
     assert sum(visit.bars()) == pytest.approx(1, abs=1e-3)
 
 

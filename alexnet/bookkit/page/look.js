@@ -165,7 +165,9 @@
     else {
       views.append(makeView(makeCanvas("net-weights", 1), "Its weights"));
     }
-    const aim = side > 1 ? "Point at the map, or move with arrow keys, to choose a unit." : "";
+    const ofMap = "Point at the map, or move with arrow keys, to choose a unit.";
+    const ofUnit = "Click or tap another unit, or go on with arrow keys.";
+    const aim = look.pinned ? (side > 1 ? ofMap : ofUnit) : "A click or tap keeps this open.";
     panel.replaceChildren(
       makeHead(look),
       make("net-do", aim, "p"),

@@ -107,6 +107,7 @@
  * @property {() => Uint8Array} base What the net would see without the square: RGB, [row][column].
  * @property {() => Uint8Array} seen What it sees now.
  * @property {(square: Square) => Uint8Array} laid What it would see with the square elsewhere.
+ * @property {() => Promise<void>} filled Waits for the photograph of which the square shows a patch.
  * @property {() => Object<string, any>} engineCuts The cuts, as the engine takes them.
  * @property {() => void} touch The reader has changed the state: show it, write the address, load
  *     the net, compute.
@@ -743,11 +744,13 @@
     touch();
   });
 
+  let filling = Promise.resolve();
+
   /** @param {string | null} fill As in the address: a choice of the list, or anything. */
   function setFill(fill) {
     const isPhotograph = first.photographs.some(({ name }) => name === fill);
     state.fill = fill && (isPhotograph || ["blur", "noise"].includes(fill)) ? fill : "gray";
-    if (isPhotograph && !patches[state.fill]) loadPatch(state.fill);
+    if (isPhotograph && !patches[state.fill]) filling = loadPatch(state.fill);
   }
 
   /** @param {string} name Of a photograph. */
@@ -1198,6 +1201,7 @@
     base: () => Uint8Array.from(resizedPixels()),
     seen: () => laid(state.square),
     laid,
+    filled: () => filling,
     engineCuts,
     touch,
     say,

@@ -12,7 +12,6 @@
   const STEP = 4; // pixels from one place of the square to the next
   const PLACES = first.crop / STEP;
   const SHADE = 225; // of 255: how dark the photograph is where nothing changes
-  const BRIGHT = 0.995; // of the pixels are darker than what is shown as bright: as in first_page.py
 
   const overlay = /** @type {HTMLCanvasElement} */ (one(".net-over"));
   const legend = one(".net-legend");
@@ -28,16 +27,18 @@
 
   /** What occlusions depend on: all but the place of the square. */
   function conditions() {
-    const { photograph, crop, mirrored, fill, draw } = state;
     const size = (state.square ?? first.square).size;
-    const cuts = [JSON.stringify(page.engineCuts()), state.cuts.has("dropout") ? draw : 0];
-    return JSON.stringify([photograph, crop, mirrored, fill, size, cuts, page.base().join("")]);
+    const covered = page.laid({ x: SIDE / 2, y: SIDE / 2, size });
+    const dropout = state.cuts.has("dropout") && state.draw;
+    return JSON.stringify([page.base().join(), covered.join(), page.engineCuts(), dropout]);
   }
 
   /** @param {"" | "cover" | "gradient"} chosen */
   function show(chosen) {
+    delete page.root.dataset.mapped;
     kind = chosen;
     task++;
+    mapped = "";
     overlay.hidden = true;
     legend.hidden = true;
     progress.hidden = true;
@@ -80,6 +81,7 @@
   function explain(to, shows, low, high) {
     sentences.do.textContent = to;
     sentences.shows.textContent = shows;
+    overlay.setAttribute("aria-label", `${shows} ${low} to ${high}.`);
     one(".net-low", legend).textContent = low;
     one(".net-high", legend).textContent = high;
     legend.hidden = false;
@@ -115,6 +117,7 @@
   async function cover() {
     const own = task;
     await page.load();
+    await page.filled();
     if (own !== task || !page.net()) return;
     mapped = conditions();
     const isOld = () => own !== task;
@@ -148,30 +151,40 @@
     page.root.dataset.mapped = kind; // the tests wait for that
   }
 
-  /** @param {PagePass} pass */
-  async function gradient({ seen, probabilities, cuts }) {
-    if (isBusy) return; // the next pass comes
-    isBusy = true;
-    const own = task;
-    const best = probabilities.indexOf(Math.max(...probabilities));
+  /**
+   * The gradient of the first guess's score at the pixels: its size, summed over the colors.
+   * @param {PagePass} pass
+   * @param {number} best
+   */
+  async function gradientOf({ seen, probabilities, cuts }, best) {
+    const { net, preprocessing } = page.net();
     const upstream = new Float32Array(probabilities.length);
     upstream[best] = 1;
     const training = state.cuts.has("dropout");
-    const { net, preprocessing } = page.net();
     if (training) await net.seed(state.draw);
     const of = { layer: first.layers[first.layers.length - 1].output, upstream };
     const options = { gradients: ["input"], of, cuts, training };
     const { data } = (await net.run(seen, options)).gradients.input;
-    isBusy = false;
-    if (own !== task || kind !== "gradient") return;
     const text = atob(preprocessing.std);
     const bytes = Uint8Array.from(text, (character) => character.charCodeAt(0));
-    const stds = new Float32Array(bytes.buffer); // the net sees pixels divided by these
+    const stds = new Float32Array(bytes.buffer); // the net reads pixels divided by these
     const area = first.crop ** 2;
-    const sizes = Float32Array.from({ length: area }, (_, at) =>
+    return Float32Array.from({ length: area }, (_, at) =>
       stds.reduce((sum, std, color) => sum + Math.abs(data[color * area + at]) / std, 0),
     );
-    draw(sizes, sizes.slice().sort()[Math.floor(BRIGHT * (area - 1))]);
+  }
+
+  /** @param {PagePass} pass */
+  async function gradient(pass) {
+    if (isBusy) return; // the next pass comes
+    isBusy = true;
+    const own = task;
+    const best = pass.probabilities.indexOf(Math.max(...pass.probabilities));
+    const sizes = await gradientOf(pass, best).finally(() => {
+      isBusy = false;
+    });
+    if (own !== task) return;
+    draw(sizes, sizes.slice().sort()[Math.floor(first.bright * (sizes.length - 1))]);
     explain(
       "Carry the square: the map follows. Click or tap the button again to take it off.",
       `Bright: a small change of this pixel changes the score of ${page.short(best)} most.`,
@@ -179,11 +192,11 @@
       "most",
     );
     page.root.dataset.mapped = kind;
+    if (page.last() !== pass) gradient(/** @type {PagePass} */ (page.last()));
   }
 
   for (const button of all("[data-where]")) {
     button.addEventListener("click", () => {
-      delete page.root.dataset.mapped;
       const chosen = /** @type {"cover" | "gradient"} */ (button.dataset.where);
       show(chosen === kind ? "" : chosen);
     });
@@ -192,7 +205,6 @@
   page.onPass((pass) => {
     if (kind === "gradient") gradient(pass);
     if (kind === "cover" && mapped && conditions() !== mapped) {
-      mapped = "";
       show(""); // it would be the map of something else
     }
   });
@@ -202,7 +214,7 @@
     () => kind || null,
     (text) => {
       const chosen = text === "cover" || text === "gradient" ? text : "";
-      if (chosen !== kind) show(chosen);
+      if (chosen || kind) show(chosen);
     },
   );
 })();
