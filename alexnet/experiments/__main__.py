@@ -20,6 +20,7 @@ from alexnet.datasets import (
     tiny_imagenet_val,
 )
 from alexnet.distributed import resolve_device
+from alexnet.experiments import race, race_dropout
 from alexnet.experiments.config import ExperimentConfig
 from alexnet.experiments.recipes import EXPERIMENTS, TINY_IMAGENET_GROUPS
 from alexnet.experiments.runner import RUNS, Runner
@@ -140,6 +141,10 @@ def _ensure_writable(folder: Path) -> None:
 
 
 def _load_dataset(args: argparse.Namespace) -> InMemoryDataset:
+    if args.name == "race-dropout":
+        return race_dropout.load_few_patches()
+    if args.name == "race":
+        return race.load_patches((128, 8) if args.quick else race.PER_CLASS)
     if args.name == "kernels":
         return photo_exemplars(768 if args.quick else 9_216)
     is_tiny_imagenet = args.name.startswith("tiny-imagenet") or args.name == "cuts"

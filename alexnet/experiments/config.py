@@ -4,10 +4,28 @@ from dataclasses import dataclass, fields
 from typing import Literal, get_args, get_origin
 
 # Written out, so that an editor completes them; tests compare them with the tables in nets.py
-Net = Literal["four-layer", "half-small", "two-column", "first-layer", "tiny-imagenet"]
+Net = Literal[
+    "four-layer",
+    "race",
+    "one-hidden",
+    "one-hidden, maps dropped",
+    "half-small",
+    "two-column",
+    "first-layer",
+    "tiny-imagenet",
+]
 Activation = Literal["relu", "tanh", "sigmoid"]
 Norm = Literal["none", "paper's alpha", "code's alpha", "within maps", "batch"]
-Init = Literal["torch", "he", "original", "original, biases 1", "faint", "fainter"]
+Init = Literal[
+    "torch",
+    "torch, normal",
+    "he",
+    "original",
+    "original, biases 1",
+    "original, by inputs",
+    "faint",
+    "fainter",
+]
 Pixels = Literal["standardized", "raw"]
 Augment = Literal["none", "flip", "crop", "color", "color only"]
 Modification = Literal[
@@ -35,6 +53,9 @@ Test = Literal["each epoch", "at the end", "never"]
 # The initializations that each net was written for
 INITS_OF_NET: dict[Net, tuple[Init, ...]] = {
     "four-layer": ("torch", "he", "original", "original, biases 1"),
+    "race": ("torch, normal", "original, by inputs"),
+    "one-hidden": ("he",),
+    "one-hidden, maps dropped": ("he",),
     "half-small": ("he",),
     "two-column": ("he", "faint"),
     "first-layer": ("faint", "fainter"),
@@ -88,12 +109,12 @@ class ExperimentConfig:
     # Each includes the one before, but for "color only"; anything but "none" needs a crop
     augment: Augment = "none"
     images_per_crop: int = 1  # consecutive images that share a random window and its flip
-    # Of the training images: a new one in every epoch, or one random order for the whole run, as in
-    # the code of 2012. It takes slices of its files one after the other (data.cu), and the line
-    # that permutes them is commented out (convdata.py).
+    # Of the training images: a new one in every epoch, or one random order for the whole run. The
+    # code of 2012 has one for the whole run: it takes slices of its files one after the other
+    # (data.cu). How these were filled is not in it.
     order: Order = "shuffled"
     modification: Modification = "none"  # of the nets in MODIFIED_NETS
-    dropout: float = 0.0  # in fc6 and fc7; the four-layer net has neither
+    dropout: float = 0.0  # in the hidden fully connected layers, if a net has any; see nets.py
     weight_decay: float = 0.0  # of weights, not of biases
     last_decay_factor: float = 1.0  # weight decay of the last layer, as a multiple of the others'
     lr: float = 0.01
@@ -152,8 +173,8 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 RECIPE_TODAY = ExperimentConfig(weight_decay=0.001, lr=0.03, schedule="linear", epochs=8)
 
-# layers-18pct.cfg, in as many epochs as the paper's net had; the learning rate falls linearly
-# instead of by hand
+# layers-18pct.cfg and layer-params-18pct.cfg, but in as many epochs as the paper's net had; the
+# learning rate, 0.001 there, is searched, and falls linearly instead of by hand
 RECIPE_2012 = ExperimentConfig(
     init="original",
     pixels="raw",

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
@@ -24,6 +25,14 @@ NORMS: dict[str, Callable[[int], nn.Module] | None] = {
 
 # Standard deviations of the initial weights of the four layers, from layers-18pct.cfg
 ORIGINAL_STDS = (1e-4, 0.01, 0.01, 0.01)
+# Standard deviations of initial weights in units of 1/sqrt(inputs), for the first layer and for
+# those above it. PyTorch's default is uniform within one unit. On CIFAR-10 the first layer of
+# layers-18pct.cfg has 75 inputs a unit, and its next ones have 800.
+TORCH_GAINS = (3**-0.5, 3**-0.5)
+ORIGINAL_GAINS = (ORIGINAL_STDS[0] * 75**0.5, ORIGINAL_STDS[1] * 800**0.5)
+
+# Channels of the convolutions of the net "race", which a page trains in its reader's browser
+RACE_WIDTHS = (8, 16, 16)
 
 
 class FourLayerNet(nn.Sequential):
@@ -41,8 +50,10 @@ class FourLayerNet(nn.Sequential):
         pool: window and stride of the three pooling layers; the stride must be 2.
         init: a name in :data:`INITS`; the weights are drawn from torch's global generator.
         image_size: height and width of the images in pixels, a multiple of 8.
+        channels: of the images.
+        widths: channels of the three convolutional layers.
 
-    Shape: images float (N, 3, image_size, image_size); logits float (N, num_classes). The
+    Shape: images float (N, channels, image_size, image_size); logits float (N, num_classes). The
     weights are in channels_last memory format.
 
     Raises:
@@ -57,6 +68,8 @@ class FourLayerNet(nn.Sequential):
         pool: tuple[int, int] = (3, 2),
         init: str = "he",
         image_size: int = 32,
+        channels: int = 3,
+        widths: tuple[int, int, int] = (32, 32, 64),
     ) -> None:
         make_activation = _look_up("activation", activation, ACTIVATIONS)
         make_norm = _look_up("norm", norm, NORMS)
@@ -68,23 +81,24 @@ class FourLayerNet(nn.Sequential):
             raise ValueError(f"the stride of pool must be 2, got {stride}")
         pooling = {"kernel_size": window, "stride": stride, "ceil_mode": True}
 
+        first, second, third = widths
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         # S stands for image_size
-        layers["conv1"] = nn.Conv2d(3, 32, kernel_size=5, padding=2)  # (N, 32, S, S)
-        layers["pool1"] = nn.MaxPool2d(**pooling)  # (N, 32, S/2, S/2)
+        layers["conv1"] = nn.Conv2d(channels, first, kernel_size=5, padding=2)  # (N, first, S, S)
+        layers["pool1"] = nn.MaxPool2d(**pooling)  # (N, first, S/2, S/2)
         layers["act1"] = make_activation()
         if make_norm:
-            layers["norm1"] = make_norm(32)
-        layers["conv2"] = nn.Conv2d(32, 32, kernel_size=5, padding=2)
+            layers["norm1"] = make_norm(first)
+        layers["conv2"] = nn.Conv2d(first, second, kernel_size=5, padding=2)
         layers["act2"] = make_activation()
-        layers["pool2"] = nn.AvgPool2d(**pooling)  # (N, 32, S/4, S/4)
+        layers["pool2"] = nn.AvgPool2d(**pooling)  # (N, second, S/4, S/4)
         if make_norm:
-            layers["norm2"] = make_norm(32)
-        layers["conv3"] = nn.Conv2d(32, 64, kernel_size=5, padding=2)
+            layers["norm2"] = make_norm(second)
+        layers["conv3"] = nn.Conv2d(second, third, kernel_size=5, padding=2)
         layers["act3"] = make_activation()
-        layers["pool3"] = nn.AvgPool2d(**pooling)  # (N, 64, S/8, S/8)
+        layers["pool3"] = nn.AvgPool2d(**pooling)  # (N, third, S/8, S/8)
         layers["flatten"] = nn.Flatten()
-        layers["fc4"] = nn.Linear(64 * (image_size // 8) ** 2, num_classes)
+        layers["fc4"] = nn.Linear(third * (image_size // 8) ** 2, num_classes)
         super().__init__(layers)
 
         initialize(self, init)
@@ -95,6 +109,68 @@ class FourLayerNet(nn.Sequential):
         if isinstance(index, slice):
             return nn.Sequential(OrderedDict(list(self.named_children())[index]))
         return super().__getitem__(index)
+
+
+def race_net(
+    num_classes: int,
+    activation: str = "relu",
+    init: str = "torch, normal",
+    image_size: int = 24,
+) -> FourLayerNet:
+    """The four-layer net for gray images, with a quarter of its channels.
+
+    Args:
+        num_classes: number of logits.
+        activation: ``"relu"``, ``"tanh"`` or ``"sigmoid"``.
+        init: ``"torch, normal"`` or ``"original, by inputs"``, the scales of today and of 2012.
+        image_size: height and width of the images in pixels, a multiple of 8.
+
+    Shape: images float (N, 1, image_size, image_size); logits float (N, num_classes).
+    """
+    return FourLayerNet(
+        num_classes,
+        activation,
+        init=init,
+        image_size=image_size,
+        channels=1,
+        widths=RACE_WIDTHS,
+    )
+
+
+def one_hidden_net(
+    num_classes: int, dropout: float, drop_maps: bool = False, image_size: int = 24
+) -> nn.Sequential:
+    """Two convolutional layers and two fully connected ones, for gray images.
+
+    A net for a page like :func:`race_net`, with a hidden fully connected layer for dropout.
+
+    Args:
+        num_classes: number of logits.
+        dropout: probability of a zero in the outputs of the hidden layer, fc3.
+        drop_maps: drop what fc3 is given, too: there is a dropout before each fully connected
+            layer then, as in torchvision's AlexNet.
+        image_size: height and width of the images in pixels, a multiple of 4.
+
+    Shape: images float (N, 1, image_size, image_size); logits float (N, num_classes).
+    """
+    pooling = {"kernel_size": 3, "stride": 2, "ceil_mode": True}
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers["conv1"] = nn.Conv2d(1, 8, kernel_size=5, padding=2)  # (N, 8, S, S)
+    layers["act1"] = nn.ReLU()
+    layers["pool1"] = nn.MaxPool2d(**pooling)  # (N, 8, S/2, S/2)
+    layers["conv2"] = nn.Conv2d(8, 16, kernel_size=5, padding=2)
+    layers["act2"] = nn.ReLU()
+    layers["pool2"] = nn.MaxPool2d(**pooling)  # (N, 16, S/4, S/4)
+    layers["flatten"] = nn.Flatten()
+    if drop_maps:
+        layers["dropout2"] = nn.Dropout(dropout)
+    layers["fc3"] = nn.Linear(16 * (image_size // 4) ** 2, 128)
+    layers["act3"] = nn.ReLU()
+    layers["dropout3"] = nn.Dropout(dropout)
+    layers["fc4"] = nn.Linear(128, num_classes)
+    net = nn.Sequential(layers)
+    initialize(net, "he")
+    return net
 
 
 def half_small_alexnet(
@@ -388,6 +464,13 @@ def _init_original(layers: list[nn.Module]) -> None:
         nn.init.zeros_(layer.bias)
 
 
+def _init_by_inputs(layers: list[nn.Module], gains: tuple[float, float]) -> None:
+    """Weights from N(0, gain / sqrt(inputs)), with one gain for the first layer; biases of 0."""
+    for layer, gain in zip(layers, [gains[0]] + [gains[1]] * len(layers)):
+        nn.init.normal_(layer.weight, std=gain / layer.weight[0].numel() ** 0.5)
+        nn.init.zeros_(layer.bias)
+
+
 def _init_original_with_ones(layers: list[nn.Module]) -> None:
     """Biases of 1 in the hidden layers but the first, as in the paper (section 5).
 
@@ -415,9 +498,11 @@ def _init_fainter(layers: list[nn.Module]) -> None:
 
 INITS: dict[str, Callable[[list[nn.Module]], None]] = {
     "torch": _init_torch,
+    "torch, normal": partial(_init_by_inputs, gains=TORCH_GAINS),
     "he": _init_he,
     "original": _init_original,
     "original, biases 1": _init_original_with_ones,
+    "original, by inputs": partial(_init_by_inputs, gains=ORIGINAL_GAINS),
     "faint": _init_faint,
     "fainter": _init_fainter,
 }
@@ -456,6 +541,11 @@ def build_net(config: ExperimentConfig, num_classes: int, image_size: int = 32) 
         net = FourLayerNet(
             num_classes, config.activation, config.norm, config.pool, config.init, image_size
         )
+    elif config.net == "race":
+        net = race_net(num_classes, config.activation, config.init, image_size)
+    elif config.net in ("one-hidden", "one-hidden, maps dropped"):
+        drop_maps = config.net == "one-hidden, maps dropped"
+        net = one_hidden_net(num_classes, config.dropout, drop_maps, image_size)
     elif config.net == "half-small":
         net = half_small_alexnet(num_classes, config.activation, config.pool, config.dropout)
     elif config.net == "two-column":
