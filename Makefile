@@ -4,6 +4,8 @@
 # make test-browsers   the net on the page in Firefox and WebKit, and what takes longer in Chromium
 # make lint      the style of all code, notebooks included; `make format` mends what can be mended
 # make execute   run the notebooks and store what they show
+# make pdf       the whole book as _build/running-alexnet.pdf, printed by Chromium
+# make zip       the built pages as _build/running-alexnet.zip, to unpack and open
 # make previews   the picture of each page, from the built pages, for the first page and for where a link is shared
 # make record    put what follows from new recorded runs into the record of claims
 # make bench     how fast, beside a named peer in the same run
@@ -17,7 +19,7 @@ NOTEBOOKS := $(wildcard book/*.ipynb)
 PAGES := _config.yml _toc.yml $(NOTEBOOKS) $(wildcard book/*.md book/*.bib book/_ext/*.py book/_static/* book/_static/*/* book/_static/*/*/* book/pages.yml book/_templates/* alexnet/bookkit/engine/* alexnet/bookkit/page/* book/first_page.html)
 FIRST_PAGE := _build/html/index.html
 
-.PHONY: book test test-exhaustive test-browsers lint format previews record execute bench gpu lab clean
+.PHONY: book test test-exhaustive test-browsers lint format pdf zip previews record execute bench gpu lab clean
 
 book: $(FIRST_PAGE)
 	@echo "The book: file://$(CURDIR)/$(FIRST_PAGE)"
@@ -52,6 +54,14 @@ format: $(VENV)/full.stamp
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format --quiet .
 	@if [ -d node_modules ]; then node_modules/.bin/biome check --write; fi
+
+pdf: $(VENV)/full.stamp $(FIRST_PAGE)
+	$(BIN)/python book/make_pdf.py _build/html _build/running-alexnet.pdf
+	@echo "The book: _build/running-alexnet.pdf"
+
+zip: $(FIRST_PAGE)
+	$(BIN)/python book/make_zip.py _build/html _build/running-alexnet.zip
+	@echo "The book: _build/running-alexnet.zip"
 
 # Those that are up to date stay as they are. The next `make book` puts the new ones into the pages.
 previews: $(VENV)/full.stamp $(FIRST_PAGE)

@@ -1,6 +1,9 @@
+import os
+
 import pytest
 
 from alexnet.datasets import photo_patches
+from helpers import CHROMIUM, ROOT, build_book
 
 
 @pytest.fixture(scope="session")
@@ -9,3 +12,22 @@ def data_folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("patches")
     photo_patches(160, 36).save(root, "jpg")
     return root
+
+
+@pytest.fixture(scope="session")
+def book(tmp_path_factory):
+    """The folder of the pages of the whole book, built once."""
+    return build_book(ROOT, tmp_path_factory.mktemp("book"))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium; at its module's end it is closed, since a thread may run one Playwright only."""
+    if not CHROMIUM and "CI" not in os.environ:
+        pytest.skip("no browser: install Chromium (on Debian, apt install chromium)")
+    from playwright.sync_api import sync_playwright  # the browser tests alone need it
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()

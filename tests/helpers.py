@@ -31,6 +31,18 @@ NOTEBOOKS = [name for name in CHAPTERS if (ROOT / f"{name}.ipynb").exists()]
 BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 
+# The book
+
+
+def build_book(source: Path, folder: Path) -> Path:
+    """The folder of the pages; a warning is an error."""
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", source]
+    command += ["--path-output", folder, "-W", "-n", "--keep-going"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "_build" / "html"
+
+
 # Explorers
 
 

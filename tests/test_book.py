@@ -25,11 +25,11 @@ from bs4 import BeautifulSoup
 from nbconvert import HTMLExporter
 from nbformat import v4
 from nbformat.sign import NotebookNotary
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 from pybtex.database import parse_string
 
 from alexnet.bookkit.explore import explore
-from helpers import CHAPTERS, CHROMIUM, NOTEBOOKS, ROOT, frame
+from helpers import CHAPTERS, NOTEBOOKS, ROOT, build_book, frame
 
 pytestmark = pytest.mark.slow
 
@@ -42,20 +42,6 @@ PHONE = {
     "is_mobile": True,
     "device_scale_factor": 2,
 }
-
-
-def build(source, folder):
-    """The folder of the pages; a warning is an error."""
-    command = [Path(sys.executable).with_name("jupyter-book"), "build", source]
-    command += ["--path-output", folder, "-W", "-n", "--keep-going"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "_build" / "html"
-
-
-@pytest.fixture(scope="module")
-def book(tmp_path_factory):
-    return build(ROOT, tmp_path_factory.mktemp("book"))
 
 
 def read_yaml(name):
@@ -148,7 +134,7 @@ def test_buttons_come_with_the_repository(pages, tmp_path):
         shutil.copy(ROOT / "book" / name, tmp_path / "book")
     notebook = v4.new_notebook(cells=[v4.new_markdown_cell("# A page")])
     nbformat.write(notebook, tmp_path / "book" / "page.ipynb")
-    page = parsed(build(tmp_path, tmp_path) / "book" / "page.html")
+    page = parsed(build_book(tmp_path, tmp_path) / "book" / "page.html")
     visible = [link["href"] for link in page.select("h1 + .run-it a")]
     assert (
         sorted(visible)
@@ -212,16 +198,6 @@ def host(book):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM and "CI" not in os.environ:
-        pytest.skip("no browser: install Chromium (on Debian, apt install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 class Visit:

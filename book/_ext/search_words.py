@@ -46,6 +46,14 @@ Stemmer = function () {
 };
 """
 
+# Without a host the search cannot fetch the pages that it has found, of which
+# it would show a line.
+FROM_A_FOLDER = """
+if (location.protocol === "file:") {
+  DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+}
+"""
+
 
 def american(text):
     """A text, its words in American spelling, in small letters."""
@@ -86,7 +94,13 @@ def add_words(app, document):
     document.insert(0, addnodes.index(entries=entries))
 
 
+def mend_search_page(app, pagename, templatename, context, doctree):
+    if pagename == "search":
+        app.add_js_file(None, body=FROM_A_FOLDER)
+
+
 def setup(app):
     app.add_search_language(SearchEitherSpelling)
     app.connect("doctree-read", add_words)
+    app.connect("html-page-context", mend_search_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
