@@ -845,3 +845,37 @@ def test_an_image_uploaded_in_lab(browser, lab, tmp_path):
             expect(below).to_contain_text(refusal, timeout=60_000)
     expect(below.locator("img")).to_be_visible(timeout=60_000)
     context.close()
+
+
+def test_the_net_in_lab(browser, lab, tmp_path):
+    """With a kernel the net of the first page is live; what is saved stays small."""
+    cell = v4.new_code_cell(
+        'from alexnet.bookkit.net_output import show_net\nshow_net("koala", cut="lrn")'
+    )
+    kernel = {"name": "python3", "display_name": "Python 3"}
+    path = tmp_path / "net.ipynb"
+    nbformat.write(v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel}), path)
+    context = browser.new_context(**DESK)
+    page = context.new_page()
+    page.goto(f"{lab}/lab/tree/net.ipynb")
+    expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=60_000)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    frame = page.frame_locator(".jupyter-widgets iframe")
+    net = frame.locator(".net[data-passes][data-state=idle]")
+    expect(net).to_be_attached(timeout=120_000)
+    expect(frame.locator('[data-cut="lrn"]')).to_have_attribute("aria-pressed", "true")
+    expect(frame.locator('[data-name="koala"]')).to_have_attribute("aria-pressed", "true")
+    bar = frame.locator(".net-guess i").first
+    before = bar.get_attribute("style")
+    frame.locator(".net-square").press("ArrowRight")
+    frame.locator('[data-cut="lrn"]').click()
+    expect(bar).not_to_have_attribute("style", before, timeout=60_000)
+    page.get_by_role("menuitem", name="File", exact=True).click()
+    page.get_by_text("Save Notebook", exact=True).click()
+    deadline = time.monotonic() + 30
+    while "text/html" not in path.read_text(encoding="utf-8"):
+        assert time.monotonic() < deadline, "the notebook is not saved"
+        page.wait_for_timeout(200)
+    assert path.stat().st_size < 200e3
+    context.close()
