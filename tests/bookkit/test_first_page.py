@@ -1,6 +1,7 @@
 """The net on the first page: what it shows at first, and each thing that can be done with it."""
 
 import base64
+import gzip
 import io
 import itertools
 import json
@@ -10,6 +11,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 import pytest
@@ -454,6 +457,25 @@ def test_the_first_screen(browser, site, device):
             if "net" in "".join(map(str, node["target"]))
         ]
         assert own == []
+
+
+def test_what_the_first_page_sends(browser, site):
+    """At most 0.9 MB before the weights, as a server sends it: what is text, gzipped."""
+    sent = {}
+
+    def weigh(request):
+        path = Path(url2pathname(urlsplit(request.url).path))
+        if request.url.startswith("file:") and "nets" not in path.parts:
+            content = path.read_bytes()
+            is_text = path.suffix in (".html", ".css", ".js", ".svg", ".json")
+            sent[path] = len(gzip.compress(content) if is_text else content)
+
+    with Visit(browser, site, **DESK, **STILL) as visit:
+        visit.page.on("request", weigh)
+        visit.page.reload()
+        visit.loaded()
+    assert {"intro.html", "page.js", "engine.js"} <= {path.name for path in sent}
+    assert sum(sent.values()) <= 900_000
 
 
 def test_the_mouse_carries_the_square(visit, predictor):
@@ -1030,6 +1052,28 @@ def test_the_sum_without_the_crossing(visit, predictor):
     assert found["ReLU"] == pytest.approx(value, abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("cut", "layer", "number"),
+    [("lrn", "conv2", 70), ("column1", "conv3", 170), ("dropout", "fc7", 9), ("dropout", "fc8", 9)],
+)
+def test_the_sum_is_that_of_what_was_computed(visit, cut, layer, number):
+    pin(visit, layer, number)
+    visit.after(visit.locate(f'[data-cut="{cut}"]').click)
+    found = sum_of(visit)
+    values = visit.page.evaluate(
+        """(name) => {
+            const { output, side } = netPage.first.layers.find((layer) => layer.name === name);
+            const { map } = netPage.state.look;
+            const { data } = netPage.last().maps[output];
+            return [...data.slice(map * side ** 2, (map + 1) * side ** 2)];
+        }""",
+        layer,
+    )
+    assert found.get("ReLU", found["="]) == pytest.approx(max(values), abs=1e-3)
+    terms = [value for name, value in found.items() if name not in ("=", "ReLU")]
+    assert sum(terms) == pytest.approx(found["="], abs=2e-3) and "PyTorch:" not in found
+
+
 def test_pytorchs_number_is_for_the_first_state_only(visit):
     pin(visit, "conv2", 70)
     assert "PyTorch:" in sum_of(visit)
@@ -1301,3 +1345,12 @@ def test_by_touch(browser, site, predictor):
         assert page.get_attribute(".net-map", "aria-valuetext").startswith("row 6, column 11: ")
         visit.locate(".net-close").tap()
         expect(visit.locate(".net-panel")).to_be_hidden()
+        page.evaluate("scrollTo(0, 0)")
+        visit.locate("[data-where=gradient]").tap()
+        page.wait_for_selector(".net[data-mapped=gradient]")
+        visit.locate(".net-list summary").tap()
+        expect(visit.locate(".net-list li")).to_be_visible()
+        box = visit.locate(".net-list > div").bounding_box()
+        assert box["y"] + box["height"] == pytest.approx(664, abs=1)
+        visit.locate(".net-list-close").tap()
+        expect(visit.locate(".net-list li")).to_be_hidden()
