@@ -33,12 +33,20 @@
     }
 
     // The frames stand in the order of itertools.product: the last choice varies fastest.
-    function chosenFrame() {
+    function frameAt(stops) {
       let index = 0;
       names.forEach((name, i) => {
-        index = index * data.sizes[i] + Number(input(name).value);
+        index = index * data.sizes[i] + Number(stops[name]);
       });
       return data.frames[index];
+    }
+
+    function chosenStops() {
+      return Object.fromEntries(names.map((name) => [name, input(name).value]));
+    }
+
+    function chosenFrame() {
+      return frameAt(chosenStops());
     }
 
     function toHTML([text, ...numbers]) {
@@ -80,6 +88,27 @@
       }
     }
 
+    // A picture that grows would move the slider away under the finger that drags it. So there is
+    // room for the tallest picture that any one input can bring.
+    function reserveHeight() {
+      const width = picture.clientWidth;
+      if (!width) return;
+      const probe = picture.cloneNode(false);
+      probe.style.cssText = `position: absolute; visibility: hidden; width: ${width}px`;
+      picture.after(probe);
+      let tallest = picture.style.minHeight ? parseFloat(picture.style.minHeight) : 0;
+      names.forEach((name, i) => {
+        for (let stop = 0; stop < data.sizes[i]; stop++) {
+          const frame = frameAt({ ...chosenStops(), [name]: stop });
+          if (!frame) continue;
+          probe.innerHTML = toHTML(frame);
+          tallest = Math.max(tallest, probe.getBoundingClientRect().height);
+        }
+      });
+      probe.remove();
+      picture.style.minHeight = `${tallest}px`;
+    }
+
     function show(changedName) {
       // Of too many figures only those are drawn in which one choice differs from the start.
       if (!chosenFrame()) {
@@ -94,12 +123,20 @@
     }
 
     form.addEventListener("input", (event) => show(event.target.name));
+    form.addEventListener("change", reserveHeight);
     form.addEventListener("submit", (event) => event.preventDefault());
     // Otherwise VS Code goes to the next cell as well, when such a key moves a slider.
     form.addEventListener("keydown", (event) => {
       if (MOVING_KEYS.test(event.key)) event.stopPropagation();
     });
     show();
+    let width = 0;
+    new ResizeObserver(() => {
+      if (picture.clientWidth === width) return;
+      width = picture.clientWidth;
+      picture.style.minHeight = "";
+      reserveHeight();
+    }).observe(picture);
   }
 
   // Starts every explorer that is complete and not started yet, and not just the one around the

@@ -1,0 +1,81 @@
+"""The chapters as lessons: measured on the pages, as a reader has them before any click."""
+
+import pytest
+from test_book import Visit, host  # noqa: F401, a fixture
+
+from helpers import ROOT
+
+# Those that are written in the order that CONTRIBUTING.md gives.
+LESSONS = ["architecture", "parameters", "pooling"]
+DESK = {"viewport": {"width": 1280, "height": 800}}
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+
+FIRST_PICTURE = """() => {
+    const pictures = [...document.querySelectorAll(
+        '.bd-article :is(figure.explore, figure.live, .cell_output img, .cell_output svg)')]
+    return Math.min(...pictures.map(picture => picture.getBoundingClientRect().top + scrollY))
+}"""
+OPEN_CODE = """() => {
+    let code = 0
+    for (const input of document.querySelectorAll('.bd-article .cell_input')) {
+        if (!input.closest('details:not([open])')) code += input.getBoundingClientRect().height
+    }
+    return code / document.querySelector('.bd-article').getBoundingClientRect().height
+}"""
+LABELS = "labels => labels.map(label => label.textContent.trim())"
+# Where a slider stands on the page at each of its stops.
+PLACES = """slider => {
+    const places = []
+    for (let stop = Number(slider.min); stop <= Number(slider.max); stop++) {
+        slider.value = stop
+        slider.dispatchEvent(new Event('input', {bubbles: true}))
+        places.push(slider.getBoundingClientRect().top + scrollY)
+    }
+    return Math.max(...places) - Math.min(...places)
+}"""
+
+
+@pytest.fixture(scope="module", params=LESSONS)
+def lesson(browser, host, request):  # noqa: F811
+    with Visit(browser, f"{host}/book/{request.param}.html", **DESK) as visit:
+        yield visit.page
+
+
+def test_a_picture_comes_within_the_first_screen_or_just_below(lesson):
+    assert lesson.evaluate(FIRST_PICTURE) <= 1000
+
+
+def test_little_of_the_page_is_code(lesson):
+    assert lesson.evaluate(OPEN_CODE) <= 0.15
+
+
+def test_folded_code_says_what_it_is(lesson):
+    labels = lesson.locator("details.hide .expanded, details.hide .collapsed")
+    default = "How this is made"  # in _config.yml
+    assert default in (ROOT / "_config.yml").read_text(encoding="utf-8")
+    assert default not in labels.evaluate_all(LABELS)
+
+
+def test_the_reader_guesses_before_the_answer(lesson):
+    guesses = lesson.locator("fieldset.guess").all()
+    assert guesses
+    for guess in guesses:
+        key = guess.get_attribute("data-guess")
+        answer = lesson.locator(f"#answer-{key}")
+        assert guess.bounding_box()["y"] < answer.bounding_box()["y"]
+
+
+def test_a_summary_stands_before_the_exercises(lesson):
+    headings = lesson.locator(".bd-article h2").evaluate_all(LABELS)
+    headings = [heading.rstrip("#") for heading in headings]
+    assert headings[-2:] == ["In short", "Exercises"]
+
+
+@pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("name", LESSONS)
+def test_no_slider_moves_while_it_is_dragged(browser, host, name, device):  # noqa: F811
+    with Visit(browser, f"{host}/book/{name}.html", **device) as visit:
+        sliders = visit.page.locator("figure.explore input[type=range]")
+        assert sliders.count() > 0
+        for slider in sliders.all():
+            assert slider.evaluate(PLACES) < 1
