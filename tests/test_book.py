@@ -311,13 +311,15 @@ for (const block of document.querySelectorAll('.highlight')) {
 
 
 def violations(page):
-    """The violations of accessibility that axe finds serious or critical."""
+    """The violations of accessibility that axe finds, but for what is the theme's alone."""
     page.evaluate(ONE_WORD_A_COLOR)
     options = {"resultTypes": ["violations"], "preload": False}
     found = []
     for violation in Axe().run(page, options=options).response["violations"]:
-        if violation["impact"] in ("serious", "critical"):
-            elements = [node["html"][:200] for node in violation["nodes"]]
+        elements = [node["html"][:200] for node in violation["nodes"]]
+        if violation["id"] == "region":  # the name of the book stands outside of all landmarks
+            elements = [html for html in elements if 'class="navbar-brand logo"' not in html]
+        if elements:
             found.append((violation["id"], elements))
     return found
 
