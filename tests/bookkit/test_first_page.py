@@ -900,6 +900,10 @@ def test_a_map_is_previewed_pinned_and_closed(visit):
     expect(panel).to_contain_text("conv1, map 2 of 48 (column 1)")
     page.mouse.move(*visit.point(".net-says", 0.5, 0.5))
     expect(panel).to_be_hidden()
+    page.mouse.move(*visit.point(".net-block[data-layer=conv4]", 0.25, 0.125))
+    expect(panel).to_contain_text("conv4")
+    page.wait_for_function("document.querySelector('.net-weights').width > 1")  # before a click
+    page.mouse.move(*visit.point(".net-says", 0.5, 0.5))
     page.mouse.click(*visit.point(".net-block[data-layer=conv1]", 0.25, 0.125))
     page.mouse.move(2, 2)
     expect(panel).to_be_visible()
@@ -1178,7 +1182,8 @@ def test_maps_by_keyboard(visit):
 
 def test_the_address_holds_the_state(browser, site, visit):
     fragment = (
-        "#net=goldfish&square=20,30,16&crop=0.5,0.5,1.5&mirror=yes&cut=lrn,kernel7&look=conv1.7"
+        "#net=goldfish&square=20,30,16&with=noise&crop=0.5,0.5,1.5&mirror=yes&cut=lrn,kernel7"
+        "&look=conv1.7&unit=4,21&scale=own"
     )
     visit.restart(fragment)
     bars, square = visit.bars(), visit.square()
@@ -1188,6 +1193,9 @@ def test_the_address_holds_the_state(browser, site, visit):
         other.page.wait_for_timeout(500)
         assert (other.bars(), other.square()) == (bars, square)
         expect(other.locate(".net-panel")).to_contain_text("conv1, map 7")
+        unit = other.page.get_attribute(".net-map", "aria-valuetext")
+        assert unit.startswith("row 4, column 21: ")
+        assert other.locate(".net-scale").get_attribute("aria-pressed") == "true"
         assert other.page.get_attribute(".net", "data-glide") is None
         other.after(lambda: other.locate(".net-square").press("ArrowRight"))
         other.expect_address("24,30")

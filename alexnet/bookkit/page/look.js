@@ -261,7 +261,9 @@
       drawMap(look, values, unit);
       drawFires(layer, values, unit);
     }
-    if (parameters) drawSum(look, unit, values[unit]);
+    if (!parameters) return;
+    if (look.layer > 0) drawWeights(kernelsOf(layer, look.map));
+    drawSum(look, unit, values[unit]);
   }
 
   /** What is below the views. @param {Look} look @param {Float32Array} values */
@@ -397,6 +399,22 @@
   }
 
   /**
+   * The weights of a map, for each map that it reads.
+   * @param {ShownLayer} layer
+   * @param {number} map
+   */
+  function kernelsOf(layer, map) {
+    const weights = parameters?.[`${layer.name}.weight`].data ?? new Float32Array(0);
+    const length = weights.length / layer.maps;
+    // fc6 to fc8 read all of the maps before
+    const before = first.layers[first.layers.indexOf(layer) - 1];
+    const area = layer.kernel ** 2 || length / before.maps;
+    return Array.from({ length: length / area }, (_, at) =>
+      weights.subarray(map * length + at * area, map * length + (at + 1) * area),
+    );
+  }
+
+  /**
    * Weights, what they are multiplied with, and the sum, for each map that a unit reads.
    * @param {ShownLayer} layer
    * @param {number} map
@@ -405,18 +423,17 @@
   function sumBehind(layer, map, unit) {
     const input = inputOf(layer);
     if (!input || !parameters || !last) return null;
-    const kernel = layer.kernel || input.side;
-    const weights = parameters[`${layer.name}.weight`].data;
-    const area = kernel ** 2;
-    const count = weights.length / layer.maps / area; // maps that it reads
+    const kernels = kernelsOf(layer, map);
+    const count = kernels.length;
+    const area = kernels[0].length;
+    const kernel = Math.sqrt(area);
     const half = layer.maps / 2;
     const before = count < input.maps && map >= half ? count : 0;
     const [top, left] = [Math.floor(unit / layer.side), unit % layer.side].map(
       (place) => place * layer.stride - layer.padding,
     );
     const uncrossed = last.cuts.crossings?.[layer.name];
-    const terms = Array.from({ length: count }, (_, at) => {
-      const own = weights.subarray((map * count + at) * area, (map * count + at + 1) * area);
+    const terms = kernels.map((own, at) => {
       const isAway = uncrossed && map < half !== at < input.maps / 2;
       const read = Float32Array.from({ length: area }, (_, place) => {
         const row = top + Math.floor(place / kernel);
@@ -496,7 +513,6 @@
       drawTerms(behind);
       parts.push(...terms.map(({ sum }, at) => `${COLORS[at]} ${digits(sum)}`));
     } else {
-      drawWeights(terms.map(({ own }) => own));
       const columns = [0, 0];
       terms.forEach((term, at) => {
         columns[before + at < half ? 0 : 1] += term.sum;

@@ -10,7 +10,8 @@
   const SIDE = first.resize;
   const MARGIN = (SIDE - first.crop) / 2;
   const STEP = 4; // pixels from one place of the square to the next
-  const PLACES = first.crop / STEP;
+  const PLACES = first.crop / STEP; // in a row
+  const PIECE = 7; // places that are computed at a time
   const SHADE = 225; // of 255: how dark the photograph is where nothing changes
 
   const overlay = /** @type {HTMLCanvasElement} */ (one(".net-over"));
@@ -113,7 +114,7 @@
     return found;
   }
 
-  /** Covers all places, a row at a time, so that the page answers meanwhile. */
+  /** Covers all places, a few at a time, so that the page answers meanwhile. */
   async function cover() {
     const own = task;
     await page.load();
@@ -128,12 +129,13 @@
     const falls = [];
     progress.hidden = false;
     const place = (/** @type {number} */ at) => MARGIN + (at + 0.5) * STEP;
-    for (let row = 0; row < PLACES; row++) {
+    for (let start = 0; start < PLACES ** 2; start += PIECE) {
       if (isOld()) return;
-      progress.value = row / PLACES;
-      const images = Array.from({ length: PLACES }, (_, column) =>
-        page.laid({ x: place(column), y: place(row), size }),
-      );
+      progress.value = start / PLACES ** 2;
+      const images = Array.from({ length: Math.min(PIECE, PLACES ** 2 - start) }, (_, at) => {
+        const [row, column] = [Math.floor((start + at) / PLACES), (start + at) % PLACES];
+        return page.laid({ x: place(column), y: place(row), size });
+      });
       const found = await probabilitiesOf(images);
       falls.push(...found.map((probabilities) => whole[best] - probabilities[best]));
     }
