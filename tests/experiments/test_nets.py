@@ -20,6 +20,7 @@ from alexnet.experiments.nets import (
     build_net,
     first_layer_alexnet,
     half_small_alexnet,
+    one_hidden_net,
     tiny_imagenet_alexnet,
     two_column_alexnet,
 )
@@ -117,6 +118,31 @@ def test_the_two_alphas():
     code = FourLayerNet(10, norm="code's alpha").norm1
     assert isinstance(paper, LocalResponseNorm) and isinstance(code, LocalResponseNorm)
     assert paper.alpha / paper.size == 1e-4 and code.alpha == 1e-4
+
+
+# The net with a hidden layer for dropout
+
+
+def test_a_hidden_layer_between_convolutions_and_logits():
+    net = one_hidden_net(6, dropout=0.5)
+    names = "conv1 act1 pool1 conv2 act2 pool2 flatten fc3 act3 dropout3 fc4"
+    assert [name for name, _ in net.named_children()] == names.split()
+    shapes = [tuple(layer.weight.shape) for layer in weighted_layers(net)]
+    assert shapes == [(8, 1, 5, 5), (16, 8, 5, 5), (128, 576), (6, 128)]
+    assert net(torch.zeros(3, 1, 24, 24)).shape == (3, 6)
+    names = names.replace("flatten", "flatten dropout2")
+    net = one_hidden_net(6, 0.5, drop_maps=True)
+    assert [name for name, _ in net.named_children()] == names.split()
+
+
+@pytest.mark.parametrize("net", ["one-hidden", "one-hidden, maps dropped"])
+def test_nets_begin_alike_with_and_without_dropout(net):
+    images = torch.rand(2, 1, 24, 24)
+    dropping = build_net(ExperimentConfig(net=net, dropout=0.5), 6, 24)
+    keeping = build_net(ExperimentConfig(net=net), 6, 24)
+    assert not dropping(images).equal(dropping(images))
+    assert keeping(images).equal(keeping(images))
+    assert dropping.eval()(images).equal(keeping(images))
 
 
 # The nets that are AlexNets
