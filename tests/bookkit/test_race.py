@@ -15,6 +15,7 @@ from alexnet.bookkit.findings import epochs_to, load_runs
 from alexnet.bookkit.race import FINISH, FOLDER, race_runs, relu_race, show_race
 from alexnet.experiments.nets import race_net
 from alexnet.experiments.race import NAMES, PER_CLASS, load_data, load_patches
+from drivers import renderer_memory
 from engine_page import EnginePage
 from helpers import CHROMIUM, ROOT
 from race_page import make_site
@@ -242,8 +243,6 @@ def test_a_seed_gives_the_same_race_and_another_gives_another(open_page):
 
 
 def test_a_thousand_steps_leak_no_memory(open_page):
-    from test_engine_browsers import renderer_memory
-
     page = engine_page(open_page())
     body = """
         const { Race, state } = document.querySelector("figure.race").race;
@@ -274,7 +273,7 @@ def test_a_race_from_start_to_finish(open_page):
     said = page.locator(".race-status").inner_text()
     assert "ReLU: " in said and "tanh: " in said and "guess" in said
     assert page.locator(".race-spoken").text_content() == said
-    assert page.locator("polyline").count() == 2
+    assert page.locator(".race-chart polyline").count() == 2
     assert page.locator(".race-band").count() == 2
     assert page.locator(".race-silent li").count() == 6
     assert "dead" in page.locator(".race-silent").first.inner_text()
@@ -301,7 +300,7 @@ def test_three_more_seeds(open_page):
     wait_for_end(page)
     heads = page.locator(".race-results tbody th").all_inner_texts()
     assert heads == ["0", "1", "2", "3"]
-    assert page.locator("polyline.is-pale").count() == 6
+    assert page.locator(".race-chart polyline.is-pale").count() == 6
 
 
 def test_a_guess_is_asked_for_each_preset(open_page):
@@ -319,7 +318,7 @@ def test_rates_and_scales_are_dragged_and_said(open_page):
     page.get_by_text("Change the setting").click()
     page.get_by_label("the same for both").check()
     expect(about).to_contain_text("the same for both: ")
-    expect(page.get_by_label("of tanh")).to_be_hidden()
+    expect(page.get_by_role("slider", name="of tanh", exact=True)).to_be_hidden()
     page.get_by_label("each its best").check()
     pixels = page.get_by_label("Pixels, standard deviation")
     pixels.focus()
@@ -332,14 +331,14 @@ def test_rates_and_scales_are_dragged_and_said(open_page):
     weights = page.get_by_label("First weights of layer 1, times √inputs")
     weights.fill("0")
     expect(about).to_contain_text("first weights of 1/√inputs in layer 1")
-    page.get_by_label("of tanh").fill("-1")
+    page.get_by_role("slider", name="of tanh", exact=True).fill("-1")
     expect(about).to_contain_text("tanh 0.1")
 
 
 def test_a_lane_that_overflows_is_named_and_frozen(open_page):
     page = open_page()
     page.get_by_text("Change the setting").click()
-    page.get_by_label("of ReLU").fill("0")
+    page.get_by_role("slider", name="of ReLU", exact=True).fill("0")
     page.get_by_label("Pixels, standard deviation").fill("2.5")
     page.get_by_label("First weights above it, times √inputs").fill("1")
     start(page)
@@ -362,7 +361,7 @@ def test_a_hidden_page_pauses(open_page):
     start(page)
     wait_for_end(page, "paused")
     page.wait_for_timeout(500)
-    assert page.locator("polyline").count() == 0
+    assert page.locator(".race-chart polyline").count() == 0
     page.evaluate(hide, False)
     wait_for_end(page)
 
@@ -370,7 +369,7 @@ def test_a_hidden_page_pauses(open_page):
 def test_the_reader_stops_it(open_page):
     page = open_page("whole")
     start(page)
-    page.wait_for_selector("polyline", timeout=LONG)
+    page.wait_for_selector(".race-chart polyline", timeout=LONG)
     page.get_by_role("button", name="Stop").click()
     wait_for_end(page, "stopped")
     expect(page.locator(".race-status")).to_have_text("You have stopped the race.")
@@ -390,8 +389,8 @@ def test_the_error_on_patches_kept_aside(open_page):
     assert page.locator(".race-finish").count() == 0
     start(page)
     wait_for_end(page)
-    assert page.locator("polyline").first.get_attribute("points").count(",") == 8
-    expect(page.locator("svg")).to_contain_text("error on patches kept aside")
+    assert page.locator(".race-chart polyline").first.get_attribute("points").count(",") == 8
+    expect(page.locator(".race-chart svg")).to_contain_text("error on patches kept aside")
 
 
 def test_one_cursor_reads_both_curves(open_page):
@@ -481,7 +480,7 @@ def test_the_output_of_a_notebook(open_page, tmp_path):
     inside = page.frame_locator("iframe")
     inside.get_by_label("tanh", exact=True).first.check()
     inside.get_by_role("button", name="Start").click()
-    expect(inside.locator("polyline").first).to_be_attached(timeout=LONG)
+    expect(inside.locator(".race-chart polyline").first).to_be_attached(timeout=LONG)
     assert page.errors == []
 
 

@@ -533,9 +533,10 @@
    * @param {(value: number) => void} set
    */
   function addSlider(to, kind, text, get, set) {
-    const value = make("output", "");
+    const value = make("b", "race-value");
     const input = addInput(to, "range", text, make("span", "", `${text}: `, value));
     const [low, high] = RANGES.get(kind) ?? [0, 0];
+    input.setAttribute("aria-label", text);
     Object.assign(input, { min: String(low), max: String(high), step: "0.05" });
     input.addEventListener("input", () => {
       set(Number(short(10 ** Number(input.value))));
@@ -543,7 +544,7 @@
     });
     sliders.push(() => {
       input.value = String(Math.log10(get()));
-      value.value = short(get());
+      value.textContent = short(get());
       input.setAttribute("aria-valuetext", short(get()));
       input.disabled = isRunning;
     });
@@ -677,6 +678,8 @@
     viewBox: "0 0 640 272",
     tabindex: 0,
     role: "slider",
+    "aria-valuenow": 0,
+    "aria-valuetext": "no epoch yet",
     "aria-valuemin": 0,
     "aria-valuemax": state.epochs,
     "aria-label": "epoch at which both curves are read",
@@ -708,7 +711,7 @@
       const text = `${100 * error}${error === 1 ? " %" : ""}`;
       chart.append(draw("text", { x: left - 6, y: y + 4, "text-anchor": "end" }, text));
     }
-    for (let epoch = 0; epoch <= state.epochs; epoch += 4) {
+    for (let epoch = 0; epoch <= state.epochs; epoch += state.epochs / 5) {
       const x = xOf(epoch);
       chart.append(draw("text", { x, y: bottom + 18, "text-anchor": "middle" }, String(epoch)));
     }
@@ -777,8 +780,8 @@
     chart.replaceChildren();
     drawBands();
     drawAxes();
-    for (const race of finished) if (race !== current) drawRuns(race.runs, true);
     const last = current ?? finished.at(-1);
+    for (const race of finished) if (race !== last) drawRuns(race.runs, true);
     if (last) drawRuns(last.runs, false);
     drawCursor();
   }
@@ -857,17 +860,33 @@
 
   // The results
 
-  /** Which lane was first, or 2 for neither. @param {RaceRun[]} runs */
+  /** The mean of a race's last eighth, since single errors vary. @param {RaceRun} run */
+  function lateError({ errors }) {
+    const late = errors.slice(-Math.ceil((QUARTERS * state.epochs) / 8));
+    return late.length ? late.reduce((sum, error) => sum + error, 0) / late.length : 1;
+  }
+
+  /**
+   * Which lane was first, or 2 for neither: less than an epoch apart, or, of a race without a
+   * finish, less than a hundredth in the end.
+   * @param {RaceRun[]} runs
+   */
   function winnerOf(runs) {
+    if (state.finish === null) {
+      const [first, second] = runs.map((run) => (run.stopped ? 1 : lateError(run)));
+      if (Math.abs(first - second) < 0.01) return 2;
+      return first < second ? 0 : 1;
+    }
     const [first, second] = runs.map(({ arrived }) => arrived ?? Infinity);
     if (first === second || Math.abs(first - second) < 1) return 2;
     return first < second ? 0 : 1;
   }
 
   /** @param {RaceRun} run */
-  const resultOf = ({ arrived, stopped, errors }) => {
-    if (arrived !== null) return `${arrived} epochs`;
-    return stopped ? "stopped" : `${percent(errors.at(-1) ?? 1)} at the end`;
+  const resultOf = (run) => {
+    if (run.arrived !== null) return `${run.arrived} epochs`;
+    if (run.stopped) return "stopped";
+    return `${percent(state.finish === null ? lateError(run) : (run.errors.at(-1) ?? 1))} at the end`;
   };
 
   function showResults() {
@@ -882,7 +901,10 @@
     one(".race-results tbody").replaceChildren(...rows);
   }
 
-  for (const name of [...lanes.map(({ name }) => name), "first"]) {
+  for (const name of [
+    ...lanes.map(({ name }) => name),
+    state.finish === null ? "lower" : "first",
+  ]) {
     const head = make("th", "", name);
     head.scope = "col";
     one(".race-results tr").append(head);
@@ -903,10 +925,11 @@
       if (!run.stopped) return `${lanes[i].name}: ${resultOf(run)}.`;
       return `${lanes[i].name} was frozen (${run.stopped}). ${advice(i)}`;
     });
-    if (state.finish === null) return `The race is over. ${results.join(" ")}`;
     const winner = winnerOf(runs);
     let first = "They arrive within an epoch of each other.";
-    if (winner < 2) first = `${lanes[winner].name} is first.`;
+    if (state.finish === null) {
+      first = winner < 2 ? `The lower error: ${lanes[winner].name}.` : "They end level.";
+    } else if (winner < 2) first = `${lanes[winner].name} is first.`;
     else if (runs.every(({ arrived }) => arrived === null)) first = "Neither is at the finish.";
     const guess = winner === shown.guess ? "You guessed it." : "Your guess was another.";
     return `${first} ${results.join(" ")} ${shown.guess < 0 ? "" : guess}`.trim();
