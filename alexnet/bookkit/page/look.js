@@ -378,10 +378,14 @@
   const floatsOf = (text) =>
     new Float32Array(Uint8Array.from(atob(text), (character) => character.charCodeAt(0)).buffer);
 
+  /** @type {{means: Float32Array, stds: Float32Array} | null} */
+  let scale = null;
+
   /** What conv1 reads: as `preprocess` in engine.js computes it. @param {Uint8Array} seen */
   function normalized(seen) {
-    const { crop, offset, ...stored } = page.net().preprocessing;
-    const [means, stds] = [floatsOf(stored.mean), floatsOf(stored.std)];
+    const { crop, offset, mean, std } = page.net().preprocessing;
+    scale ??= { means: floatsOf(mean), stds: floatsOf(std) };
+    const { means, stds } = scale;
     return Float32Array.from({ length: 3 * crop ** 2 }, (_, at) => {
       const [color, place] = [Math.floor(at / crop ** 2), at % crop ** 2];
       const [row, column] = [Math.floor(place / crop) + offset, (place % crop) + offset];
