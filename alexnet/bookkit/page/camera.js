@@ -6,7 +6,7 @@
   const netPage = /** @type {any} */ (window).netPage;
   if (!netPage) return;
   const page = netPage;
-  const { state, one, all } = page;
+  const { state, one } = page;
   const PAUSE = 100; // milliseconds from one frame to the next, at least
   const PATIENCE = 2000; // milliseconds that an answer may take before the next frame is shown
   const stage = one(".net-stage");
@@ -29,7 +29,10 @@
   const bar = document.createElement("div");
   bar.className = "net-camera-bar";
   const freezeButton = makeButton("Freeze", "net-freeze", freeze);
-  bar.append(freezeButton, makeButton("Close", "net-camera-close", close));
+  bar.append(
+    freezeButton,
+    makeButton("Close", "net-camera-close", () => close()),
+  );
   // Else the gray square would be put down there.
   for (const kind of ["pointerdown", "pointermove", "pointerup"]) {
     bar.addEventListener(kind, (event) => event.stopPropagation());
@@ -97,9 +100,7 @@
     stream = given;
     for (const track of given.getTracks()) {
       track.addEventListener("ended", () => {
-        if (stream !== given) return;
-        close();
-        page.say("The camera was taken away.");
+        if (stream === given) close("The camera was taken away.");
       });
     }
     video.srcObject = given;
@@ -147,9 +148,9 @@
   /** @param {number} time */
   const wait = (time) => new Promise((resolve) => setTimeout(resolve, time));
 
-  /** @param {NetPicture} picture @param {string} credit */
-  const choose = (picture, credit) =>
-    page.choosePicture("The camera's picture", async () => picture, credit);
+  /** @param {NetPicture} picture @param {string} credit @param {() => void} [then] */
+  const choose = (picture, credit, then) =>
+    page.choosePicture("The camera's picture", async () => picture, credit, then);
 
   function stopTracks() {
     for (const track of stream?.getTracks() ?? []) track.stop();
@@ -173,20 +174,18 @@
     choose(picture, "Your photograph, from the camera.");
   }
 
-  /** Closes the camera, and shows again what was there. */
-  async function close() {
+  /** Closes the camera, and shows again what was there. @param {string} [reason] */
+  function close(reason = "") {
     if (!stream) return;
     const shown = before;
     leave();
     if (!shown?.picture) return;
-    await choose(shown.picture, "");
     const { photograph, crop, mirrored, credit } = shown;
-    Object.assign(state, { photograph, crop, mirrored });
-    one(".net-by").replaceChildren(...credit);
-    for (const sample of all(".net-sample")) {
-      sample.setAttribute("aria-pressed", String(sample.dataset.name === photograph));
-    }
-    page.touch();
+    choose(shown.picture, "", () => {
+      Object.assign(state, { photograph, crop, mirrored });
+      one(".net-by").replaceChildren(...credit);
+      page.say(reason);
+    });
   }
 
   phone.addEventListener("change", () => {
@@ -208,7 +207,7 @@
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) close();
   });
-  addEventListener("pagehide", close);
+  addEventListener("pagehide", () => close());
   // Another photograph is chosen, which takes a while to be read: no frame may come between.
   for (const kind of ["drop", "paste", "hashchange"]) {
     addEventListener(kind, () => stream && leave(), { capture: true });

@@ -120,8 +120,9 @@
  * @property {() => number[]} scales The value of each layer that is shown as white.
  * @property {HTMLCanvasElement} view The photograph, as it is cropped.
  * @property {() => NetPicture | null} picture The whole of it, once the net is loaded.
- * @property {(name: string, read: () => Promise<NetPicture>, credit: string) => Promise<void>}
- *     choosePicture Shows another photograph; the name is for a message if it cannot be read.
+ * @property {(name: string, read: () => Promise<NetPicture>, credit: string, then?: () => void) =>
+ *     Promise<void>} choosePicture Shows another photograph; the name is for a message if it cannot
+ *     be read, and `then` changes the state, before it is shown.
  * @property {(name: string, write: () => string | null, read: (text: string | null) => void) => void}
  *     addressKey Puts a key into the address, where `write` gives a text; `read` gets the text of
  *     an address that was opened, which may be anything, or null.
@@ -952,10 +953,11 @@
   }
 
   /** @type {NetPage["choosePicture"]} */
-  function choosePicture(name, read, credit) {
+  function choosePicture(name, read, credit, then = () => {}) {
     return choose(name, read, () => {
       state.photograph = "yours";
       one(".net-by").textContent = credit;
+      then();
       showSample();
     });
   }

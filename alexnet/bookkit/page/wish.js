@@ -434,8 +434,13 @@ const wishParts = {
     changed();
   }
 
-  /** What it grows for, or begins with, is another. */
+  let chosen = "";
+
+  /** Takes off a picture that grows for something else, or from something else. */
   function changed() {
+    const now = JSON.stringify([kind, choice.field, number, start].map((field) => field.value));
+    if (now === chosen) return; // a field that is left says so once more
+    chosen = now;
     showChoice();
     stop();
     page.touch(); // writes the address
@@ -630,14 +635,19 @@ const wishParts = {
     const last = page.last();
     if (!choice.field.value) choice.choose(last ? wishParts.largest(last.probabilities) : 0);
     if (asked) apply(asked);
-    else page.touch();
+    else changed();
+    page.touch(); // writes the address
   });
   for (const field of [kind, choice.field, number, start]) {
     field.addEventListener("change", changed);
   }
-  choice.field.addEventListener("keydown", (event) => {
-    if (event.key === "Enter") begin();
-  });
+  for (const field of [choice.field, number]) {
+    field.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter") return;
+      changed();
+      begin();
+    });
+  }
   page.onPass(showChoice); // another map may be looked at
 
   page.addressKey(
