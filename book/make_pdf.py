@@ -9,17 +9,20 @@ the end, each linked to its exercise and back.
 Usage: ``python book/make_pdf.py _build/html running-alexnet.pdf``
 """
 
+import logging
 import re
 import shutil
 import sys
 from base64 import b64encode
+from itertools import chain
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import yaml
 from bs4 import BeautifulSoup, Tag
 from playwright.sync_api import Browser, sync_playwright
-from pypdf import PdfReader
+from pypdf import PdfReader, PdfWriter
+from pypdf.generic import NameObject, PdfObject, TextStringObject
 
 ROOT = Path(__file__).parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -88,9 +91,15 @@ class Book:
         }
         self.solutions: dict[str, list[Tag]] = {}
         self.articles = {name: self.article(name) for name in self.names}
+        whole = [*self.articles.values(), *chain(*self.solutions.values())]
+        self.ids = {
+            tag["id"] for part in whole for tag in part.select("[id]")
+        }
+        self.ids.update(part["id"] for part in whole)
         for name in self.names:
             self.link_within(name)
         self.show_net(net)
+        self.head = self.styles()
         # Everything after the table of contents, each with its title.
         self.parts = [(self.title(n), self.articles[n]) for n in self.names]
         self.parts.append(("Solutions", self.last_part()))
@@ -118,7 +127,7 @@ class Book:
             exercise = solution.select_one(".admonition-title a")["href"][1:]
             solution["id"] = anchor(name, f"solution-to-{exercise}")
             box = article.find(id=anchor(name, exercise))
-            link = self.new_tag("a", href=f"#{solution['id']}")
+            link = self.new_tag("a", href=f"#solution-to-{exercise}")
             link.string = "Solution"
             box.select_one(".admonition-title").extend([" · ", link])
             solution.extract()
@@ -155,8 +164,7 @@ class Book:
             del tag["href"]  # a file, or a page that is left out
             return
         found = anchor(target, address.fragment)
-        known = self.articles[target].find(id=found)
-        tag["href"] = f"#{found if known else anchor(target)}"
+        tag["href"] = f"#{found if found in self.ids else anchor(target)}"
 
     def title(self, name: str) -> str:
         return self.articles[name].find("h1").get_text()
@@ -176,22 +184,20 @@ class Book:
         heading.string = text
         return heading
 
-    def head(self) -> str:
+    def styles(self) -> str:
         """The styles of the pages, and what typesets their formulas."""
-        lines, seen = [], set()
+        found = {}
         for name in self.names:
             for tag in self.pages[name].head.select(
                 "link[rel=stylesheet], script[src*=mathjax]"
             ):
                 key = "href" if tag.name == "link" else "src"
                 tag[key] = urljoin(f"{name}.html", tag[key])
-                if tag[key] not in seen:
-                    seen.add(tag[key])
-                    lines.append(str(tag))
+                found[tag[key]] = str(tag)
         options = self.pages[self.names[0]].find(
             "script", string=re.compile("window.MathJax")
         )
-        return "\n".join([str(options), *lines])
+        return "\n".join([str(options), *found.values()])
 
 
 def contents(book: Book, numbers: dict[str, int]) -> str:
@@ -222,7 +228,7 @@ def whole_page(book: Book, numbers: dict[str, int]) -> str:
     parts = "\n".join(str(part) for _, part in book.parts)
     return PAGE.format(
         title=citation["title"],
-        head=book.head(),
+        head=book.head,
         content=title_page + contents(book, numbers) + parts,
     )
 
@@ -242,7 +248,7 @@ def print_page(browser: Browser, path: Path, output: Path) -> None:
     page = browser.new_page()
     page.goto(path.resolve().as_uri(), timeout=120_000)
     page.wait_for_function(
-        "() => window.MathJax?.startup.promise.then(() => true)",
+        "() => window.MathJax?.startup?.promise?.then(() => true)",
         timeout=120_000,
     )
     page.pdf(
@@ -264,16 +270,45 @@ def page_numbers(path: Path) -> dict[str, int]:
     }
 
 
+def mend(path: Path, headings: list[str], author: str) -> None:
+    """Give the bookmarks the texts of the headings, and name the author.
+
+    Chromium takes the heading at the top of a page twice, and one that goes
+    on in a second line without the space.
+    """
+    # It warns of a number in Chromium's files that does no harm.
+    logging.getLogger("pypdf").setLevel(logging.ERROR)
+    writer = PdfWriter(clone_from=path)
+    titles = iter(headings)
+
+    def name_all(bookmark: PdfObject | None) -> None:
+        while bookmark is not None:
+            bookmark = bookmark.get_object()
+            title = TextStringObject(next(titles))
+            bookmark[NameObject("/Title")] = title
+            name_all(bookmark.get("/First"))
+            bookmark = bookmark.get("/Next")
+
+    name_all(writer.root_object["/Outlines"]["/First"])
+    writer.add_metadata({"/Author": author})
+    writer.write(path)
+
+
 def make_pdf(browser: Browser, html: Path, output: Path) -> None:
     """Print twice: the first time says on which pages the chapters begin."""
     page = html / PRINTED
     book = Book(html, first_picture(browser, html))
     numbers = {}
     for _ in range(2):
-        page.write_text(whole_page(book, numbers), encoding="utf-8")
+        whole = whole_page(book, numbers)
+        page.write_text(whole, encoding="utf-8")
         print_page(browser, page, output)
         numbers = page_numbers(output)
     page.unlink()
+    found = BeautifulSoup(whole, "html.parser").select("h1, h2, h3, h4")
+    config = (ROOT / "_config.yml").read_text(encoding="utf-8")
+    author = yaml.safe_load(config)["author"]
+    mend(output, [heading.get_text() for heading in found], author)
 
 
 def main(html: Path, output: Path) -> None:

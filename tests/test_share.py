@@ -292,7 +292,7 @@ def test_what_is_printed_is_whole(browser, book):
     upright, turned = 657, 986  # 210 and 297 mm less two margins of 18 mm, in pixels
     page = browser.new_page(viewport={"width": upright, "height": 900})
     page.goto(path.as_uri())
-    page.wait_for_function("() => MathJax.startup.promise.then(() => true)", timeout=120_000)
+    page.wait_for_function("() => MathJax.startup?.promise?.then(() => true)", timeout=120_000)
     page.emulate_media(media="print")
     wide = page.evaluate(TOO_WIDE, ".bd-article *:not(.tag_full-width, .tag_full-width *)")
     page.set_viewport_size({"width": turned, "height": 900})
