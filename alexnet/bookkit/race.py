@@ -11,6 +11,7 @@ Another race is another :class:`Race`, with lanes of its own; ``race.js`` says w
 
 import argparse
 import json
+import math
 import sys
 from base64 import b64encode
 from collections.abc import Sequence
@@ -35,16 +36,18 @@ from alexnet.bookkit.paths import BOOK, missing_from_wheel
 from alexnet.bookkit.stills import still_html, still_png
 from alexnet.bookkit.svg import FIRST, SECOND, element, svg
 from alexnet.console import printable
-from alexnet.experiments.nets import ORIGINAL_GAINS, TORCH_GAINS, race_net
+from alexnet.experiments.nets import ORIGINAL_GAINS, TORCH_GAINS, one_hidden_net, race_net
 from alexnet.experiments.race import LEVELS, NAMES, SIDE, SIZE, RaceData, load_data, load_patches
+from alexnet.experiments.race_dropout import PER_CLASS as FEW
+from alexnet.experiments.race_dropout import load_few
 
 FOLDER = Path(__file__).parent / "race"  # the outline, the style and the script
 
 FINISH = 0.25  # training error, as in the paper's Figure 1
 EPOCHS = 20
 BATCH = 64
-QUARTERS = 4  # points of a curve in an epoch
-BOX = {"left": 44, "right": 630, "top": 10, "bottom": 230}  # of the chart, as in race.js
+QUARTERS = 4  # points of a curve of training errors in an epoch
+BOX = {"left": 56, "right": 630, "top": 10, "bottom": 230}  # of the chart, as in race.js
 
 
 @dataclass
@@ -231,7 +234,7 @@ def relu_race() -> Race:
     credits = ", ".join(name.replace("_", " ") for name in NAMES)
     caption = (
         "Two nets of four layers learn from which of six photographs of this book "
-        f"({credits}) a gray patch of {SIZE}×{SIZE} pixels is. Who comes below "
+        f"({credits}) a grey patch of {SIZE}×{SIZE} pixels is. Who comes below "
         f"{FINISH:.0%} training error first? The broad pale bands are the recorded runs on "
         "CIFAR-10, by epochs of 50,000 images; here an epoch is 3,840 patches. Thin lines are "
         "other seeds. A ReLU is counted as dead if it is off for each of 96 patches, an output of "
@@ -254,51 +257,125 @@ def relu_race() -> Race:
     )
 
 
-RACES = {"relu": relu_race}
+# With and without dropout
+
+DROPOUTS = {"without": 0.0, "dropout": 0.5}
+DROPOUT_NAMES = {"without": "no dropout", "dropout": "dropout"}
+DROPOUT_EPOCHS = 80
+DROPOUT_RATE = 0.01  # the best of those recorded for either net
 
 
-def draw_race(runs: dict[str, dict]) -> str:
+def dropout_runs(dropout: float, lr: float = DROPOUT_RATE) -> list[dict]:
+    """The recorded runs of the race's nets, three seeds."""
+    return load_runs("race-dropout", net="one-hidden", dropout=dropout, lr=lr)
+
+
+def late_error(run: dict) -> float:
+    """The mean test error of a run's last eighth, as ``race.js`` has it: 0 to 1."""
+    errors = run["curve"]["test_error"]
+    late = errors[-(len(errors) // 8) :]
+    return sum(late) / len(late)
+
+
+def dropout_race() -> Race:
+    """The same net with and without dropout, by the errors on patches that are kept aside."""
+    lanes, bands = [], []
+    for i, (key, p) in enumerate(DROPOUTS.items()):
+        net = one_hidden_net(len(NAMES), p, image_size=SIZE)
+        lanes.append(Lane.of(key, DROPOUT_NAMES[key], net, SIZE, None))
+        curves = [errors_over_epochs(run, "test_error")[1] for run in dropout_runs(p)]
+        epochs = DROPOUT_EPOCHS // len(curves[0])  # for each recorded error
+        bands.append({
+            "lane": i,
+            "low": [min(errors) for errors in zip(*curves) for _ in range(epochs)],
+            "high": [max(errors) for errors in zip(*curves) for _ in range(epochs)],
+        })
+    gain = 1.414  # He et al. (2015), as in the recorded runs
+    about = f"{6 * FEW[0]} patches to train on, {6 * FEW[1]} kept aside."
+    rates = [DROPOUT_RATE] * 2
+    preset = Preset("as recorded", about, gain, gain, 1.0, rates, DROPOUT_RATE, bands)
+    caption = (
+        "Two nets with a hidden layer of 128 units learn from which of six photographs of this "
+        f"book a grey patch of {SIZE}×{SIZE} pixels is, one of them with dropout 0.5 in the hidden "
+        "layer. The curves are the errors on patches kept aside, with nothing dropped. The broad "
+        "pale bands are three recorded runs in PyTorch each, from the lowest to the highest error. "
+        "Thin lines are other seeds. In the end: the mean of the last ten epochs."
+    )
+    first = {DROPOUT_NAMES[key]: dropout_runs(p)[0] for key, p in DROPOUTS.items()}
+    return Race(
+        name="dropout",
+        page="dropout.html",
+        title="With and without dropout, in your browser",
+        question="Your guess first: which net has the lower error on patches kept aside?",
+        counted="Error on patches kept aside, a race in each row",
+        caption=caption,
+        lanes=lanes,
+        presets=[preset],
+        data=load_few(),
+        guesses=["no dropout", "dropout", "neither: less than a point apart"],
+        still=draw_race(first, "test_error", None, DROPOUT_EPOCHS),
+        measure="test",
+        finish=None,
+        epochs=DROPOUT_EPOCHS,
+        batch=32,
+        controls=(),
+    )
+
+
+RACES = {"relu": relu_race, "dropout": dropout_race}
+
+
+def draw_race(
+    runs: dict[str, dict],
+    metric: str = "train_error",
+    finish: float | None = FINISH,
+    num_epochs: int = EPOCHS,
+) -> str:
     """A recorded race as SVG, laid out as ``race.js`` does.
 
     Args:
         runs: a recorded run for each of the two lanes, by the names of the lanes.
+        metric: see :func:`~alexnet.bookkit.findings.errors_over_epochs`.
+        finish: the error that ends the race of a lane, or None.
+        num_epochs: that the chart has room for.
     """
     left, right, top, bottom = BOX.values()
 
     def place(epoch: float, error: float) -> tuple[float, float]:
-        across = left + (right - left) * epoch / EPOCHS
+        across = left + (right - left) * epoch / num_epochs
         return round(across, 1), round(bottom - (bottom - top) * error, 1)
 
     body = ""
     for error in (0, 0.25, 0.5, 0.75, 1):
         _, y = place(0, error)
         line = {"stroke": "currentColor", "stroke_width": 1, "opacity": 0.2}
-        if error == FINISH:
+        if error == finish:
             line = {"stroke": "currentColor", "stroke_width": 1.5, "stroke_dasharray": "5 4"}
         body += element("path", d=f"M{left} {y}H{right}", fill="none", **line)
         body += element("text", f"{error:.0%}", x=left - 6, y=y + 4, text_anchor="end")
-    for epoch in range(0, EPOCHS + 1, 4):
+    for epoch in range(0, num_epochs + 1, num_epochs // 5):
         body += element(
             "text", str(epoch), x=place(epoch, 0)[0], y=bottom + 18, text_anchor="middle"
         )
     middle = (left + right) / 2
-    body += element(
-        "text", "epochs (training error)", x=middle, y=bottom + 36, text_anchor="middle"
-    )
+    kind = "training error" if metric == "train_error" else "error on patches kept aside"
+    body += element("text", f"epochs ({kind})", x=middle, y=bottom + 36, text_anchor="middle")
     results = []
     for (name, run), color in zip(runs.items(), (FIRST, SECOND)):
-        epochs, errors = errors_over_epochs(run, "train_error")
-        shown = [(n, error) for n, error in zip(epochs, errors) if n <= epochs_to(run, FINISH)]
+        epochs, errors = errors_over_epochs(run, metric)
+        arrived = math.inf if finish is None else epochs_to(run, finish, metric)
+        shown = [(n, error) for n, error in zip(epochs, errors) if n <= arrived]
         points = [place(*point) for point in shown]
         text = " ".join(f"{x},{y}" for x, y in points)
         body += element("polyline", points=text, fill="none", stroke=color, stroke_width=2)
         x, y = points[-1]
         end = {"text_anchor": "end"} if x > right - 60 else {}
         body += element("text", name, x=x, y=y - 8, fill=color, font_weight="bold", **end)
-        arrived = epochs_to(run, FINISH)
-        result = f"{arrived} epochs" if arrived < EPOCHS else f"{errors[-1]:.0%} at the end"
+        at_end = late_error(run) if finish is None else errors[-1]
+        result = f"{arrived} epochs" if arrived < num_epochs else f"{at_end:.0%} at the end"
         results.append(f"{name} {result}")
-    label = f"a recorded race to {FINISH:.0%} training error: {', '.join(results)}"
+    aim = "," if finish is None else f" to {finish:.0%}"
+    label = f"a recorded race{aim} {kind}: {', '.join(results)}"
     return svg(640, 272, label.replace("%", " %"), body.replace("%<", " %<"))
 
 

@@ -7,7 +7,7 @@
 // units are counted, and for each preset the learning rate at which it was fastest in recorded
 // runs. A lane may have layers that the other lacks, such as dropout: parameters are drawn by the
 // names of their layers, so that both lanes begin alike. `measure` says on which images the curves
-// are: "training", as it goes, or "test", after each quarter of an epoch, on images kept aside.
+// are: "training", as it goes, or "test", after each epoch, on images kept aside.
 
 /**
  * @typedef {object} RaceLane
@@ -71,7 +71,8 @@
   const state = JSON.parse(one(".race-state").textContent ?? "");
   const { lanes, presets, data } = state;
   const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  const QUARTERS = 4; // points of a curve in an epoch
+  // Points of a curve in an epoch. Patches kept aside take as long as an epoch, with few to train on.
+  const QUARTERS = state.measure === "test" ? 1 : 4;
   const PROBES = 96; // images by which units are counted
   const TIMED = 7; // steps by which the time of an epoch is estimated
   const FEWEST = 4; // steps in a quarter
@@ -319,17 +320,19 @@
 
     /**
      * Leaves images out, until an epoch takes no longer than it may. With fewer than some, a race
-     * would tell nothing.
+     * would tell nothing. There are as many steps in all.
      * @param {number} time Milliseconds of a step.
      */
     fit(time) {
       const steps = Math.floor(this.count / state.batch / QUARTERS);
       const allowed = Math.floor((1000 * state.seconds) / time / QUARTERS);
       this.steps = Math.min(steps, Math.max(FEWEST, allowed)); // in a quarter
+      this.epochs = Math.ceil((state.epochs * steps) / this.steps);
       this.order = this.order.slice(0, this.steps * QUARTERS * state.batch);
     }
 
     steps = 0;
+    epochs = state.epochs;
 
     /** A quarter of an epoch. @param {() => Promise<void>} wait Before each step. */
     async quarter(wait) {
@@ -405,7 +408,7 @@
     get isOver() {
       const quarters = Math.max(...this.runs.map(({ errors }) => errors.length));
       const isDone = this.runs.every(({ stopped, arrived }) => stopped || arrived !== null);
-      return isDone || quarters >= QUARTERS * state.epochs;
+      return isDone || quarters >= QUARTERS * this.epochs;
     }
   }
 
@@ -483,7 +486,7 @@
     return input;
   });
 
-  const presetInputs = [...presets.map(({ name }) => name), "one’s own"].map((name, i) => {
+  const presetInputs = [...presets.map(({ name }) => name), "your own"].map((name, i) => {
     const input = addInput(one(".race-presets"), "radio", "preset", name);
     input.addEventListener("change", () => {
       if (i < presets.length) choosePreset(i);
@@ -564,10 +567,12 @@
   }
 
   const rateField = make("fieldset", "race-rates", make("legend", "", "Learning rate"));
+  const rateChoice = make("div", "race-choice");
+  rateField.append(rateChoice);
   one(".race-controls").append(rateField);
   const rateInputs = [false, true].map((isSame) => {
     const text = isSame ? "the same for both" : "each its best";
-    const input = addInput(rateField, "radio", "rates", text);
+    const input = addInput(rateChoice, "radio", "rates", text);
     input.addEventListener("change", () => {
       const preset = shown.preset < 0 ? origin : presets[shown.preset];
       shown.isSame = isSame;
@@ -649,10 +654,13 @@
 
   // The chart
 
-  const BOX = { left: 44, right: 630, top: 10, bottom: 230 };
-  const epochX = (BOX.right - BOX.left) / state.epochs;
+  const BOX = { left: 56, right: 630, top: 10, bottom: 230 };
+  /** The race that is shown, if there was one. */
+  const shownRace = () => current ?? finished.at(-1);
+  /** Units of the drawing. */
+  const epochWidth = () => (BOX.right - BOX.left) / (shownRace()?.epochs ?? state.epochs);
   /** @param {number} epoch */
-  const xOf = (epoch) => BOX.left + epoch * epochX;
+  const xOf = (epoch) => BOX.left + epoch * epochWidth();
   /** @param {number} error */
   const yOf = (error) => BOX.bottom - Math.min(1, error) * (BOX.bottom - BOX.top);
 
@@ -736,7 +744,7 @@
   }
 
   function drawCursor() {
-    const runs = current?.runs ?? finished.at(-1)?.runs;
+    const runs = shownRace()?.runs;
     const { top, bottom } = BOX;
     const reading = one(".race-reading");
     reading.textContent = "";
@@ -757,7 +765,9 @@
 
   /** @param {number} quarters */
   function moveCursor(quarters) {
-    cursor = Math.min(QUARTERS * state.epochs, Math.max(1, quarters));
+    const epochs = shownRace()?.epochs ?? state.epochs;
+    cursor = Math.min(QUARTERS * epochs, Math.max(1, quarters));
+    chart.setAttribute("aria-valuemax", String(epochs));
     chart.setAttribute("aria-valuenow", String(cursor / QUARTERS));
     drawChart();
   }
@@ -765,7 +775,7 @@
   chart.addEventListener("pointermove", (event) => {
     const { left, width } = chart.getBoundingClientRect();
     const x = ((event.clientX - left) / width) * 640;
-    moveCursor(Math.round(((x - BOX.left) / epochX) * QUARTERS));
+    moveCursor(Math.round(((x - BOX.left) / epochWidth()) * QUARTERS));
   });
   chart.addEventListener("keydown", (event) => {
     /** @type {Object<string, number>} */
@@ -780,7 +790,7 @@
     chart.replaceChildren();
     drawBands();
     drawAxes();
-    const last = current ?? finished.at(-1);
+    const last = shownRace();
     for (const race of finished) if (race !== last) drawRuns(race.runs, true);
     if (last) drawRuns(last.runs, false);
     drawCursor();
@@ -852,7 +862,7 @@
   let isStopped = false; // by the reader
 
   function showRace() {
-    const runs = current?.runs ?? finished.at(-1)?.runs;
+    const runs = shownRace()?.runs;
     for (const i of lanes.keys()) showLane(i, runs?.[i]);
     drawChart();
     showResults();
@@ -957,16 +967,21 @@
     if (isStopped) throw new Error("stopped by the reader");
   }
 
-  /** @param {Race} race */
-  function report({ notice, steps, order, count, runs }, time = 0) {
-    const less =
-      order.length < count
-        ? `An epoch of all ${count} patches would take ${(time / 1000).toFixed(0)} s here, so it ` +
-          `has ${order.length}. `
-        : "";
-    const epochs = Math.max(...runs.map(({ errors }) => errors.length)) / QUARTERS;
-    const seconds = runs[0].errors.length ? "" : ` (${steps * QUARTERS} steps an epoch)`;
-    say(`${notice ? `${notice} ` : ""}${less}Epoch ${Math.floor(epochs) + 1}${seconds}.`);
+  /**
+   * Where the race is, and whether it is a smaller one.
+   * @param {Race} race
+   * @param {number} time Of an epoch of all images, in milliseconds.
+   */
+  function report({ notice, order, count, epochs, runs }, time) {
+    let text = notice ? `${notice} ` : "";
+    if (order.length < count) {
+      const seconds = (time / 1000).toFixed(0);
+      text +=
+        `An epoch of all ${count} patches would take ${seconds} s here, so it has ` +
+        `${order.length}, and the race ${epochs} epochs; it may end in another way. `;
+    }
+    const quarters = Math.max(...runs.map(({ errors }) => errors.length));
+    say(`${text}Epoch ${Math.floor(quarters / QUARTERS) + 1}.`);
   }
 
   /** @param {number} seed */
