@@ -5,13 +5,13 @@ import os
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
-from net_page import DESK, PHONE, Visit, write_site
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 from torchvision.transforms.v2 import functional as TF
 
 from alexnet.bookkit.export import quantized
 from helpers import CHROMIUM, encode
+from net_page import DESK, PHONE, Visit, write_site
 
 pytestmark = pytest.mark.slow
 
