@@ -3,6 +3,7 @@
 A forward pass beside the WebAssembly backend of TensorFlow.js, which ``npm install
 --no-package-lock`` in this folder installs, on the same net, with the same weights; a training step
 beside PyTorch on one thread. Each pair takes turns in one run, so that a busy machine slows both.
+And a frame of the first page, which has no peer, while the square is carried.
 """
 
 import shutil
@@ -16,10 +17,11 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import torch
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 from torch.nn import functional as F
 
 from alexnet.bookkit.export import ENGINE, describe, export, quantized
+from alexnet.bookkit.net_output import document_html, frame_html
 from alexnet.console import printable
 from alexnet.experiments.nets import FourLayerNet
 from alexnet.optim import PaperSGD
@@ -28,6 +30,7 @@ TFJS = Path(__file__).parent / "node_modules" / "@tensorflow"
 TFJS_FILES = ["tfjs-core/dist/tf-core.min.js", "tfjs-backend-wasm/dist/tf-backend-wasm.min.js"]
 BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
 TURNS, STEPS = 5, 4  # turns of each contender, and passes or steps in a turn
+FRAMES = 300  # of the first page
 
 # The stored net in TensorFlow.js, with each convolution and its ReLU fused. It has no groups.
 TFJS_NET = """
@@ -193,6 +196,47 @@ def bench_training_step(page: Page) -> None:
     print_ratios(title, take_turns(contenders))
 
 
+# Moves the mouse over the photograph, and returns the milliseconds until the net has answered.
+CARRY = """
+async (frames) => {
+  const stage = document.querySelector(".net-stage");
+  const box = stage.getBoundingClientRect();
+  let answer = () => {};
+  netPage.onPass(() => answer());
+  const times = [];
+  for (let frame = 0; frame < frames; frame++) {
+    await new Promise(requestAnimationFrame);
+    const answered = new Promise((resolve) => { answer = resolve; });
+    const start = performance.now();
+    stage.dispatchEvent(new PointerEvent("pointermove", {
+      bubbles: true, pointerId: 1, pointerType: "mouse",
+      clientX: box.x + box.width * (0.5 + 0.4 * Math.sin(frame / 9)),
+      clientY: box.y + box.height * (0.5 + 0.4 * Math.cos(frame / 7)),
+    }));
+    await answered;
+    times.push(performance.now() - start);
+  }
+  return times;
+}"""
+
+
+def bench_first_page(browser: Browser) -> None:
+    """A frame of the first page: the square is moved, the net answers, bars and maps are drawn."""
+    for name, width, height in (("desk", 1280, 800), ("phone", 390, 664)):
+        page = browser.new_page(
+            viewport={"width": width, "height": height}, reduced_motion="reduce"
+        )
+        page.set_content(frame_html(document_html("#net=red_panda")))
+        frame = page.wait_for_selector("iframe").content_frame()
+        frame.wait_for_selector(".net[data-passes]")
+        frame.evaluate(CARRY, 20)  # warm by now
+        times = sorted(frame.evaluate(CARRY, FRAMES))
+        median, most = statistics.median(times), times[int(0.95 * FRAMES)]
+        title = f"a frame of the first page, carried, {width}×{height} ({name}), Chromium"
+        print(printable(f"{title}: median {median:.1f} ms, 95 % within {most:.1f} ms"))
+        page.close()
+
+
 class QuietHandler(SimpleHTTPRequestHandler):
     """TensorFlow.js fetches its module, which no browser allows from a folder."""
 
@@ -225,6 +269,7 @@ def main() -> None:
         page.goto(f"http://127.0.0.1:{server.server_port}/page.html")
         bench_forward(page)
         bench_training_step(page)
+        bench_first_page(browser)
         browser.close()
         server.shutdown()
 
