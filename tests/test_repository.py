@@ -22,8 +22,10 @@ FOLDERS = [
     "alexnet/experiments",
     "alexnet/bookkit",
     "alexnet/bookkit/engine",
+    "alexnet/bookkit/page",
     "tests",
     "book",
+    "book/runs",
     ".github/workflows",
 ]
 

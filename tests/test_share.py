@@ -333,6 +333,7 @@ def test_the_pdf_has_contents_bookmarks_and_page_numbers(pdf, pages):
         assert compact(item.title) in compact("".join(lines[:3])), number
         assert str(number) in (lines[0].strip(), lines[-1].strip())
     assert "Running AlexNet" in texts[0] and pdf.metadata.title == "Running AlexNet"
+    assert pdf.metadata.author == read_yaml("_config.yml")["author"]
 
 
 @pytest.mark.exhaustive
