@@ -314,12 +314,28 @@ def test_the_smallest_change(visit, predictor):
     assert 0 < size < 10
     shorter = (image + (0.9 * difference).round()).clamp(0, 255).to(torch.uint8)
     assert int(logits_of(predictor, shorter).argmax()) != target
+    assert size < plain_descent(predictor, image, target)
     contrast = image.float().std(correction=0).item()
     sentence = visit.text(".wish-size")
     assert f"{size:.2f} of 255" in sentence and f"{100 * size / contrast:.1f} %" in sentence
     assert sentence.endswith(f"the largest is {difference.abs().max()}.")
     check_guesses(visit, predictor)
     check_parts(visit, predictor, shown, total, target)
+
+
+def plain_descent(predictor, image, target):
+    """The size of the change by small steps down the loss, without a care for its length."""
+    view = TF.center_crop(image, [predictor.crop] * 2) / 255
+    changed = view
+    for _ in range(500):
+        x = changed.clone().requires_grad_()
+        logits = predictor.model((x[None] - predictor.mean) / predictor.std)
+        if logits.argmax() == target:
+            break
+        loss = torch.nn.functional.cross_entropy(logits, torch.tensor([target]))
+        slope = torch.autograd.grad(loss, x)[0]
+        changed = (x - 0.02 * slope / slope.norm()).detach().clamp(0, 1)
+    return 255 * ((changed - view).square().sum() / image.numel()).sqrt().item()
 
 
 def check_guesses(visit, predictor):
