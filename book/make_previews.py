@@ -71,8 +71,11 @@ def find_figure(path: Path, selector: str) -> Tag | None:
 
 def digest(figure: Tag) -> str:
     """What a figure shows, as a number; the names of images are those of
-    their contents."""
-    pictures = figure.select(".explore-picture") or [figure]
+    their contents. The caption has the figure's number in the book, which
+    says nothing of it."""
+    pictures = figure.select(".explore-picture") or [
+        part for part in figure.children if part.name != "figcaption"
+    ]
     shown = "".join(str(picture) for picture in pictures)
     return hashlib.sha256(shown.encode()).hexdigest()[:16]
 

@@ -134,6 +134,14 @@ def test_a_figure_that_is_gone_is_named(tmp_path):
         make_previews.find_figure(path, "#lost")
 
 
+def test_the_number_of_a_figure_does_not_change_its_preview():
+    def digest(image, number):
+        html = f"<figure><img src='{image}'/><figcaption>Fig. {number}</figcaption></figure>"
+        return make_previews.digest(BeautifulSoup(html, "html.parser").figure)
+
+    assert digest("a.png", 1) == digest("a.png", 2) != digest("b.png", 2)
+
+
 def test_a_preview_that_is_drawn(browser, tmp_path, monkeypatch):
     """The figure in the middle of a card, without its caption; a second time it stays."""
     monkeypatch.setattr(make_previews, "PREVIEWS", tmp_path)
