@@ -47,7 +47,7 @@ class Visit:
         self.page = self.context.new_page()
         if script:
             self.page.add_init_script(script)
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(60_000)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.goto((site / "net.html").as_uri() + fragment)
         self.page.wait_for_function("document.querySelector('.net').dataset.passes > 0")

@@ -230,6 +230,7 @@ def test_by_touch_on_a_phone(browser, site):
     with Visit(browser, site, script=KEEP_STREAMS, **PHONE) as visit:
         visit.locate(".net-camera").tap()
         wait_for_passes(visit, 3)
+        expect(visit.locate(".net-freeze")).to_be_in_viewport()
         assert visit.page.evaluate("wanted.video.facingMode") == "environment"
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390
         visit.after(visit.locate(".net-freeze").tap)

@@ -413,6 +413,7 @@ def test_on_a_phone_by_touch(browser, site):
             expect(visit.locate(f"{selector} .wish-class")).not_to_have_value("")
         visit.locate(".wish-go").tap()
         wait_for_step(visit, 2)
+        expect(visit.locate(".wish-picture")).to_be_in_viewport(ratio=0.9)
         visit.locate(".wish-go").tap()
         wait_for(visit, "paused")
         visit.locate(".wish-find").tap()

@@ -118,6 +118,7 @@
     page.view.after(video);
     stage.append(bar);
     button.setAttribute("aria-pressed", "true");
+    stage.scrollIntoView({ block: "nearest" }); // on a phone the button lies far below it
     freezeButton.focus({ preventScroll: true });
     frame = before.picture;
     live(given);

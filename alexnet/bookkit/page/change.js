@@ -270,6 +270,7 @@ class SmallestChange {
     if (begun !== task) return;
     const isFocused = document.activeElement === stopButton;
     showState(false);
+    if (found) pictures[0].view.scrollIntoView({ block: "nearest" });
     if (isFocused) find.focus();
   }
 

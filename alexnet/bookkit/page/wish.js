@@ -492,7 +492,9 @@ const wishParts = {
     if (begun !== task) return;
     picture = new GrownPicture(scale, chosen, firstValues);
     values = [];
+    wishParts.draw(canvas, picture.bytes());
     grow(begun);
+    canvas.scrollIntoView({ block: "nearest" });
   }
 
   /** What the photograph itself reaches. @param {Goal} chosen */
