@@ -50,8 +50,12 @@ def test_quick(name, tmp_path):
     main([name, "--quick", "--seeds", "1", "--device", "cpu", "--out", str(tmp_path)])
     file = read(tmp_path / f"{name}.json")
     assert file["command"] == f"python -m alexnet.experiments {name} --quick"
-    is_race = name == "race"  # which has data of its own
-    assert file["data"]["name"] == ("patches of six photographs" if is_race else "photo patches")
+    # The races have data of their own.
+    names = {
+        "race": "patches of six photographs",
+        "race-dropout": "few patches of six photographs",
+    }
+    assert file["data"]["name"] == names.get(name, "photo patches")
     configs = {json.dumps(run["config"]) for run in file["runs"]}
     assert len(configs) == len(file["runs"]) >= 2
     for run in file["runs"]:
