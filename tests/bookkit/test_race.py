@@ -162,6 +162,30 @@ def test_large_pixels_saturate_the_first_layer_in_the_recorded_runs(weights):
         assert all(shares[0] < 0.3 for shares in run["curve"]["saturated"])
 
 
+def test_what_the_chapter_says_follows_from_the_recorded_runs():
+    text = (ROOT / "book" / "relu.ipynb").read_text(encoding="utf-8")
+    on_large = {
+        activation: [
+            run for weights in race.INITS for run in race_runs(activation, weights, "2012")
+        ]
+        for activation in ("relu", "tanh")
+    }
+    epochs = [epochs_to(run, FINISH) for run in on_large["relu"]]
+    assert f"ReLU arrives after {min(epochs)} to {max(epochs)} epochs" in text
+    errors = [run["curve"]["train_error"][-1][-1] for run in on_large["tanh"]]
+    assert sum(errors) / len(errors) == pytest.approx(0.3, abs=0.02)
+    assert "about three in ten patches are still wrong after 20 epochs" in text
+    today = {
+        activation: [epochs_to(run, FINISH) for run in race_runs(activation, "today", "today")]
+        for activation in ("relu", "tanh")
+    }
+    ahead = [relu - tanh for relu, tanh in zip(today["relu"], today["tanh"])]
+    assert sum(ahead) / 3 == pytest.approx(3.4, abs=0.5)
+    assert "tanh is first, by three epochs or so" in text
+    [hardly, *_] = race_runs("relu", "2012", "today")
+    assert len(hardly["curve"]["loss"]) == 4  # fit.py ends it
+
+
 def test_the_rates_of_the_page_are_the_best_of_the_search(whole):
     for preset, recipe in zip(whole.presets, ("2012", "today")):
         for rate, activation in zip(preset.rates, race.ACTIVATIONS):
@@ -380,6 +404,8 @@ def test_where_an_epoch_takes_too_long_there_are_fewer_patches(open_page):
     page = open_page("slow")
     start(page)
     expect(page.locator(".race-status")).to_contain_text("so it has 256", timeout=LONG)
+    words = page.locator(".race-chart text").all_text_contents()
+    assert "3" in words and "2" in words  # 3 epochs of 16 steps, for 2 of 24
     wait_for_end(page)
 
 

@@ -11,7 +11,7 @@
 
 /**
  * @typedef {object} RaceLane
- * @property {string} key Such as "relu"; also the end of the class of its color.
+ * @property {string} key Such as "relu".
  * @property {string} name Such as "ReLU".
  * @property {NetDescription} net
  * @property {{name: string, shape: number[]}[]} parameters Of the net, from the first layer up.
@@ -657,8 +657,10 @@
   const BOX = { left: 56, right: 630, top: 10, bottom: 230 };
   /** The race that is shown, if there was one. */
   const shownRace = () => current ?? finished.at(-1);
+  /** On the axis. */
+  const shownEpochs = () => shownRace()?.epochs ?? state.epochs;
   /** Units of the drawing. */
-  const epochWidth = () => (BOX.right - BOX.left) / (shownRace()?.epochs ?? state.epochs);
+  const epochWidth = () => (BOX.right - BOX.left) / shownEpochs();
   /** @param {number} epoch */
   const xOf = (epoch) => BOX.left + epoch * epochWidth();
   /** @param {number} error */
@@ -719,7 +721,7 @@
       const text = `${100 * error}${error === 1 ? " %" : ""}`;
       chart.append(draw("text", { x: left - 6, y: y + 4, "text-anchor": "end" }, text));
     }
-    for (let epoch = 0; epoch <= state.epochs; epoch += state.epochs / 5) {
+    for (let epoch = 0; epoch <= shownEpochs(); epoch += Math.ceil(shownEpochs() / 5)) {
       const x = xOf(epoch);
       chart.append(draw("text", { x, y: bottom + 18, "text-anchor": "middle" }, String(epoch)));
     }
@@ -727,12 +729,12 @@
     const kind = state.measure === "test" ? "error on patches kept aside" : "training error";
     const text = `epochs (${kind})`;
     chart.append(draw("text", { x: middle, y: bottom + 36, "text-anchor": "middle" }, text));
+    chart.append(draw("path", { class: "race-axis", d: `M${left} ${top}V${bottom}` }));
     if (state.finish === null) return;
     const y = yOf(state.finish);
     chart.append(draw("path", { class: "race-finish", d: `M${left} ${y}H${right}` }));
     const label = { class: "race-finish-word", x: right - 2, y: y + 14, "text-anchor": "end" };
     chart.append(draw("text", label, `finish: ${percent(state.finish)}`));
-    chart.append(draw("path", { class: "race-axis", d: `M${left} ${top}V${bottom}` }));
   }
 
   function drawBands() {
@@ -765,9 +767,8 @@
 
   /** @param {number} quarters */
   function moveCursor(quarters) {
-    const epochs = shownRace()?.epochs ?? state.epochs;
-    cursor = Math.min(QUARTERS * epochs, Math.max(1, quarters));
-    chart.setAttribute("aria-valuemax", String(epochs));
+    cursor = Math.min(QUARTERS * shownEpochs(), Math.max(1, quarters));
+    chart.setAttribute("aria-valuemax", String(shownEpochs()));
     chart.setAttribute("aria-valuenow", String(cursor / QUARTERS));
     drawChart();
   }
