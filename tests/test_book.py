@@ -888,4 +888,7 @@ def test_the_net_in_lab(browser, lab, tmp_path):
         assert time.monotonic() < deadline, "the notebook is not saved"
         page.wait_for_timeout(200)
     assert path.stat().st_size < 200e3
+    page.reload()
+    again = page.locator(".jupyter-widgets").get_by_text("run the cell again")
+    expect(again).to_be_visible(timeout=60_000)
     context.close()

@@ -97,6 +97,18 @@ class NetOutput(ipywidgets.HTML):
         self._still = _draw_still(self._state)
         super().__init__(frame_html(document_html(self._state.fragment)))
 
+    def get_state(self, *args: object, **kwargs: object) -> dict[str, object]:
+        """The whole only as the widget is opened, and then the picture.
+
+        A page of JupyterLab that is loaded anew asks for the state of all widgets in one message,
+        and Jupyter Server drops what has more than 3 MB, so that no widget would be shown.
+        """
+        state = super().get_state(*args, **kwargs)
+        if self.comm is not None and "value" in state:
+            hint = "<p>To have it live again, run the cell again.</p>"
+            state["value"] = still_html(self._state, self._still) + hint
+        return state
+
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
         """Jupyter takes the widget where there is a kernel, and the HTML where there is none."""
         bundle = super()._repr_mimebundle_(**kwargs)

@@ -72,6 +72,14 @@ def test_what_a_notebook_stores_is_small(bundle):
     assert row["author"] in html.figcaption.text and row["licence"] in html.figcaption.text
 
 
+def test_the_whole_is_sent_once(output):
+    """Asked for its state again, it is a picture: Jupyter Server drops messages of 3 MB."""
+    assert len(output.value) > 1e6
+    again = output.get_state()["value"]
+    assert len(again) < 100e3
+    assert BeautifulSoup(again, "html.parser").img and "run the cell again" in again
+
+
 def test_the_picture_is_of_the_state():
     state = net_output._State("goldfish", ("column2", "kernel7"), None)
     seen, untouched, shown = net_output._compute(state)
