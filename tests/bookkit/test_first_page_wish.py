@@ -6,6 +6,7 @@ import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
+from pybtex.database import parse_file
 from torchvision.transforms.v2 import functional as TF
 
 from alexnet.bookkit import first_page
@@ -13,6 +14,7 @@ from alexnet.bookkit.export import quantized
 from alexnet.experiments.cuts import take_away
 from alexnet.loader import decode_image, resize_center_crop
 from alexnet.visualize import maximize_activation
+from helpers import ROOT
 from net_page import DESK, PHONE, Visit, write_site
 
 pytestmark = pytest.mark.slow
@@ -404,6 +406,17 @@ def test_a_search_is_stopped_and_needs_another_class(visit, predictor):
     wait_for(visit, "none", CHANGE)
     expect(visit.locate(".wish-find")).to_be_focused()
     expect(visit.locate(".wish-result")).to_be_hidden()
+
+
+def test_the_works_are_in_the_list(visit):
+    works = parse_file(str(ROOT / "book" / "references.bib")).entries
+    links = visit.page.locator(".wish a")
+    assert links.count() == 4
+    for link in links.all():
+        key = link.get_attribute("href").removeprefix("references.html#")
+        name = works[key].persons["author"][0].last_names[-1]
+        text = link.text_content()
+        assert text.startswith(name) and text.endswith(works[key].fields["year"])
 
 
 def test_on_a_phone_by_touch(browser, site):

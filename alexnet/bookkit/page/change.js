@@ -203,12 +203,12 @@ class SmallestChange {
     );
     const below = make("p", "net-below");
     below.append(
-      "The change is one of the smallest that there are, and made for the whole net; what parts of ",
-      "it say was not aimed at. Such changes were found on AlexNet in 2013 (",
+      "The change is about the smallest that there is for the whole net, and not aimed at its parts; ",
+      "such changes were first found in 2013, on AlexNet among others (",
       makeCitation("szegedy2014", "Szegedy et al., 2014"),
-      "); this search is a later one (",
+      "), and the search is that of ",
       makeCitation("rony2019", "Rony et al., 2019"),
-      ").",
+      ".",
     );
     below.normalize();
     details.append(

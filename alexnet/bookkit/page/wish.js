@@ -379,13 +379,13 @@ const wishParts = {
     const below = make(
       "p",
       "net-below",
-      "Each step changes every pixel a little, so that the score, or the unit in the middle of the ",
-      "map, rises. The window through which the net looks moves by a few pixels; differences between ",
-      "neighbours, and colours far from the mean, count against the picture (",
+      "Step by step all pixels change a little, so that the score, or the unit in the middle of the ",
+      "map, rises, seen through a window that moves by a few pixels, while differences between ",
+      "neighbours and colours far from the mean count against it (",
       makeCitation("simonyan2014", "Simonyan et al., 2014"),
       "; ",
       makeCitation("mahendran2015", "Mahendran and Vedaldi, 2015"),
-      "). The dashed line: what the photograph itself reaches.",
+      "); the dashed line is what the photograph itself reaches.",
     );
     below.normalize();
     details.append(
