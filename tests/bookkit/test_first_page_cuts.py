@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from alexnet.bookkit import cut_costs as module
 from alexnet.bookkit import first_page
-from alexnet.bookkit.cut_costs import CLEAR, COLUMNS, PAIRS, RECORD, cut_costs, surprising_pairs
+from alexnet.bookkit.cut_costs import CLEAR, COLUMNS, PAIRS, cut_costs, surprising_pairs
 from alexnet.bookkit.export import export
 from alexnet.experiments.cuts import WHOLE, count_parameters, cut_names, take_away, weights_sha256
 from alexnet.loader import decode_image, resize_center_crop
@@ -116,9 +116,6 @@ def test_the_most_surprising_pair_comes_first():
     assert ["crossing", "conv2.column1"] in pairs and ["lrn", "crossing"] not in pairs
 
 
-@pytest.mark.skipif(
-    not RECORD.exists() or cut_costs("tiny-imagenet") is None, reason="no record of these weights"
-)
 def test_the_page_in_the_book_shows_the_record():
     state = re.search(
         r'<script type="application/json" class="net-state">(.*?)</script>',

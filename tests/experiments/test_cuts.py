@@ -260,7 +260,6 @@ def test_photographs_that_are_missing(tmp_path):
         main(["cuts", "--data", str(missing), "--out", str(tmp_path / "runs")])
 
 
-@pytest.mark.skipif(not RECORD.exists(), reason="the run is not recorded yet")
 def test_the_record_is_of_the_shipped_weights():
     record = json.loads(RECORD.read_text(encoding="utf-8"))
     assert record["weights"] == {"name": "tiny-imagenet", "sha256": weights_sha256()}, (
