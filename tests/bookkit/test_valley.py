@@ -294,7 +294,7 @@ def test_what_is_said_comes_once_a_second_at_most(page):
         page.wait_for_timeout(60)
     page.wait_for_timeout(1200)
     said = page.evaluate("said")
-    assert 2 <= len(said) <= 4
+    assert 2 <= len(said) < 20  # of 25 outcomes; how many there is time for is the machine's
     times = [time for time, _ in said]
     assert min(later - time for time, later in pairwise(times)) > 990
     assert said[-1][1] == outcome(page)
