@@ -969,20 +969,17 @@
   }
 
   /**
-   * Where the race is, and whether it is a smaller one.
+   * What runs in plain JavaScript, or is smaller than elsewhere.
    * @param {Race} race
    * @param {number} time Of an epoch of all images, in milliseconds.
    */
-  function report({ notice, order, count, epochs, runs }, time) {
-    let text = notice ? `${notice} ` : "";
-    if (order.length < count) {
-      const seconds = (time / 1000).toFixed(0);
-      text +=
-        `An epoch of all ${count} patches would take ${seconds} s here, so it has ` +
-        `${order.length}, and the race ${epochs} epochs; it may end in another way. `;
-    }
-    const quarters = Math.max(...runs.map(({ errors }) => errors.length));
-    say(`${text}Epoch ${Math.floor(quarters / QUARTERS) + 1}.`);
+  function noteOf({ notice, order, count, epochs }, time) {
+    if (order.length === count) return notice;
+    const seconds = (time / 1000).toFixed(0);
+    const less =
+      `An epoch of all ${count} patches would take ${seconds} s here, so it has ` +
+      `${order.length}, and the race ${epochs} epochs; it may end in another way.`;
+    return `${notice} ${less}`.trim();
   }
 
   /** @param {number} seed */
@@ -995,10 +992,11 @@
       await race.open();
       const time = await race.time();
       race.fit(time);
-      const epochTime = (time * race.count) / state.batch;
+      const note = noteOf(race, (time * race.count) / state.batch);
       const spoken = new Set();
       while (!race.isOver) {
-        report(race, epochTime);
+        const quarters = Math.max(...race.runs.map(({ errors }) => errors.length));
+        say(`Epoch ${Math.floor(quarters / QUARTERS) + 1}. ${note}`);
         await race.quarter(wait);
         showRace();
         race.runs.forEach(({ arrived, stopped }, i) => {
@@ -1011,7 +1009,7 @@
       }
       finished.push(race);
       const text = verdict(race);
-      say(text);
+      say(`${text} ${note}`.trim());
       announce(text);
     } finally {
       race.close();
