@@ -415,7 +415,8 @@ def test_the_error_on_patches_kept_aside(open_page):
     assert page.locator(".race-finish").count() == 0
     start(page)
     wait_for_end(page)
-    assert page.locator(".race-chart polyline").first.get_attribute("points").count(",") == 2  # an epoch each
+    # A point for each epoch
+    assert page.locator(".race-chart polyline").first.get_attribute("points").count(",") == 2
     expect(page.locator(".race-chart svg")).to_contain_text("error on patches kept aside")
 
 
