@@ -96,6 +96,9 @@ def test_what_is_recorded_carries_all_that_it_takes_to_run_it_again(path):
         assert (data["name"], data["train"], data["test"]) == ("Tiny ImageNet", 100_000, 10_000)
     elif path.stem == "cuts":  # trains nothing
         assert (file["data"]["name"], file["data"]["test"]) == ("Tiny ImageNet", 10_000)
+    elif path.stem.startswith("race"):  # patches of the photographs in the page
+        images = {"race": 3840, "race-dropout": 384}[path.stem]
+        assert (file["data"]["train"], file["data"]["test"]) == (images, 768)
     elif path.stem != "kernels":
         assert file["data"]["name"] == "CIFAR-10"
         assert (file["data"]["train"], file["data"]["test"]) == (50_000, 10_000)
