@@ -15,7 +15,9 @@ from docutils import nodes
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = [ROOT / "alexnet" / "bookkit" / name for name in ("race", "engine")]
-MARKED = re.compile(r'<figure class="race" data-part="(race_\w+)">.*</figure>', re.S)
+MARKED = re.compile(
+    r'<figure class="race" data-part="(race_\w+)">.*</figure>', re.S
+)
 
 
 def part_of_page(part, static):
