@@ -48,8 +48,7 @@
       paragraph.append(" ", said);
     }
     const text = inputs[choice].parentElement?.textContent?.trim() ?? "";
-    said.textContent =
-      choice === answer ? "That was your guess, too." : `Your guess was: ${text}`;
+    said.textContent = choice === answer ? "That was your guess, too." : `Your guess was: ${text}`;
   }
 
   function showTally() {
