@@ -288,6 +288,7 @@ def test_a_race_from_start_to_finish(open_page):
     button = page.get_by_role("button", name="Start")
     expect(button).to_be_disabled()
     expect(page.locator(".race-status")).to_contain_text("Make a guess first")
+    expect(page.locator(".race-band")).to_have_count(0)  # which would answer it
     guess(page, "ReLU")
     expect(button).to_be_enabled()
     button.click()

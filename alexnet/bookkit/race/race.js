@@ -738,6 +738,7 @@
   }
 
   function drawBands() {
+    if (!shownRace()) return; // before a race they would answer the guess
     for (const { lane, low, high } of presets[shown.preset]?.band ?? []) {
       const points = [...pointsOf(low), ...pointsOf(high).reverse()];
       const color = `race-band race-${lane === 0 ? "first" : "second"}`;
