@@ -221,6 +221,17 @@ def strongest(shown: Pass) -> dict[str, list]:
     return numbers
 
 
+def right_sentence(card: dict) -> str:
+    """How often the first guess is right, for the caption; empty if the card does not say."""
+    accuracy = card.get("accuracy", {}).get("stored, one crop")
+    if not accuracy:
+        return ""
+    return (
+        f" Its first guess is right for {100 * accuracy['top1']:.0f} of 100 photographs that it "
+        "has not seen, so expect mistakes."
+    )
+
+
 def sure_sentence(card: dict, probability: float) -> str:
     """How often the net was right where it was as sure, as ``sureSentence`` in ``classes.js``.
 
@@ -303,6 +314,7 @@ def render(weights: str | Path, net: str | None = None) -> str:
         margin=50 * (1 - predictor.crop / predictor.resize),
         cropped=100 * predictor.crop / predictor.resize,
         parameters=f"{sum(p.numel() for p in predictor.model.parameters()) / 1e6:.1f}",
+        right=right_sentence(card),
         sure=sure_sentence(card, float(touched.probabilities.max())),
         patches="\n".join(patch_option(row) for row in photographs),
         samples=sample_buttons(photographs),
@@ -398,10 +410,11 @@ def layer_html(layer: ShownLayer, maps: Tensor) -> str:
             f'<img class="dark-light" src="{uri}" alt="" '
             f'width="{picture.width}" height="{picture.height}"></button>'
         )
+    name = layer.name if layer.columns == 2 else f"{layer.name}: {layer.maps} kinds"
     fed = "net-fan" if layer.name == "conv1" else "net-crossing" if layer.crosses else ""
     return (
         f'<div class="net-wire {fed}" data-layer="{layer.name}">{wires(layer)}</div>'
-        f'<div class="net-layer" data-layer="{layer.name}"><span class="net-name">{layer.name}'
+        f'<div class="net-layer" data-layer="{layer.name}"><span class="net-name">{name}'
         f"</span>{''.join(blocks)}</div>"
     )
 

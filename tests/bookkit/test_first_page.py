@@ -408,6 +408,8 @@ def assert_true(visit, predictor):
     assert visit.bars() == pytest.approx(expected, abs=2e-4)
     said = visit.page.text_content(".net-first")
     assert by_word[said] == pytest.approx(max(by_word.values()), abs=2e-4)
+    beyond = visit.page.text_content(".net-beyond")
+    assert bool(beyond) == (said not in visit.words()[:5])
 
 
 PICTURES = """() => [...document.querySelectorAll(".net-block canvas, canvas.net-seen")]

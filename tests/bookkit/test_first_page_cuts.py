@@ -306,6 +306,31 @@ def test_another_pair(visit, costs):
 
 
 @pytest.mark.slow
+def test_no_cost_answers_the_next_question(visit, costs):
+    visit.open()
+    visit.after(visit.locate(".net-cost-choice").first.click)
+    beside = visit.locate(".net-with-cost > .net-cost").first
+    expect(beside).to_be_visible()
+    visit.locate(".net-cost-next").click()
+    expect(beside).to_be_hidden()
+    expect(visit.locate(".net-cost-says")).to_be_hidden()
+    visit.locate(".net-cost-choice").first.click()
+    expect(beside).to_be_visible()
+
+
+@pytest.mark.slow
+def test_all_parts_are_put_back(visit):
+    whole = visit.locate(".net-whole")
+    expect(whole).to_be_hidden()
+    visit.after(visit.locate('.net-cuts [data-cut="column2"]').click)
+    visit.after(visit.locate('.net-cuts [data-cut="lrn"]').click)
+    visit.expect_address("cut=column2,lrn")
+    visit.after(whole.click)
+    expect(whole).to_be_hidden()
+    assert visit.page.locator('[data-cut][aria-pressed="true"]').count() == 0
+
+
+@pytest.mark.slow
 def test_all_costs_without_a_guess(visit, costs):
     visit.open()
     visit.after(visit.locate(".net-cost-show").click)

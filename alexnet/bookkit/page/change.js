@@ -184,7 +184,7 @@ class SmallestChange {
   const size = make("p", "wish-size");
   const rows = make("tbody");
   const fooled = make("p", "wish-fooled");
-  const take = makeButton("Take it along", takeAlong, "wish-take");
+  const take = makeButton("Use as the photograph", takeAlong, "wish-take");
   const result = make("div", "wish-result");
 
   function build() {

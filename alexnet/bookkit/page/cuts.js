@@ -144,6 +144,7 @@
     const others = [
       makeButton("net-cost-next", "Another pair", () => {
         pairNumber++;
+        root.classList.add("is-asking"); // hides the costs, which would answer
         ask();
         one(".net-cost-choice", box).focus();
       }),
@@ -183,6 +184,7 @@
 
   /** From now on all costs stand beside the parts. */
   function reveal() {
+    root.classList.remove("is-asking");
     if (isRevealed || !costs) return;
     isRevealed = true;
     one(".net-cost-show", box)?.remove();
@@ -347,7 +349,7 @@
   box.id = "net-costs";
   box.classList.add("net-costs");
   box.setAttribute("role", "group");
-  box.setAttribute("aria-label", "which cut hurts more, and more parts to take away");
+  box.setAttribute("aria-label", "which cut costs more, and more parts to take away");
   const parts = make("p", "net-do", "Take away one column of one layer, or one kernel of conv1:");
   const says = make("p", "net-cost-says");
   const kernelsSay = make("p", "net-cost-kernels");
@@ -362,7 +364,7 @@
     opener.setAttribute("aria-expanded", String(isOpen));
     if (isOpen) drawKernels();
   }
-  const text = costs ? "Which hurts more?" : "More parts";
+  const text = costs ? "Guess the costs" : "More parts";
   const opener = makeButton("net-costs-open", text, () => open(Boolean(box.hidden)));
   opener.setAttribute("aria-expanded", "false");
   opener.setAttribute("aria-controls", box.id);

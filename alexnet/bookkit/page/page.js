@@ -257,6 +257,9 @@
     name.textContent = short(best);
     name.title = words[best];
     one(".net-first").replaceChildren(name);
+    one(".net-beyond").textContent = guesses.includes(best)
+      ? ""
+      : `, ${percent(probabilities[best])}: not among the five`;
     announce(short(best));
   }
 
@@ -1009,6 +1012,7 @@
       root.classList.toggle(`cut-${cut}`, state.cuts.has(cut));
     }
     one(".net-again").hidden = !state.cuts.has("dropout");
+    one(".net-whole").hidden = !state.cuts.size && !state.kernels.size;
     const columns = COLUMNS.filter((column) => state.cuts.has(column));
     const shown = [...state.kernels, ...columns].join();
     if (shown === shownChips) return; // a chip keeps the focus
@@ -1055,6 +1059,12 @@
   }
   one(".net-again").addEventListener("click", () => {
     state.draw++;
+    touch();
+  });
+  one(".net-whole").addEventListener("click", () => {
+    state.cuts.clear();
+    state.kernels.clear();
+    one("[data-cut]").focus({ preventScroll: true }); // the button itself goes
     touch();
   });
 

@@ -363,7 +363,7 @@ const wishParts = {
     curve.append(line);
     return line;
   });
-  const take = makeButton("Take it along", takeAlong, "wish-take");
+  const take = makeButton("Use as the photograph", takeAlong, "wish-take");
   const status = make("p", "wish-status");
   status.setAttribute("role", "status");
   const view = make(
