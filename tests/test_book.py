@@ -128,8 +128,9 @@ def test_buttons_come_with_the_repository(pages, tmp_path):
     (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/page\n", encoding="utf-8")
     for name in ("_ext", "_static", "_templates"):
         shutil.copytree(ROOT / "book" / name, tmp_path / "book" / name)
-    engine = Path("alexnet/bookkit/engine")
-    shutil.copytree(ROOT / engine, tmp_path / engine)
+    for name in ("engine", "page", "race"):  # which _ext and _config.yml name
+        folder = Path("alexnet/bookkit") / name
+        shutil.copytree(ROOT / folder, tmp_path / folder)
     for name in ("references.bib", "pages.yml", "intro.md"):
         shutil.copy(ROOT / "book" / name, tmp_path / "book")
     notebook = v4.new_notebook(cells=[v4.new_markdown_cell("# A page")])
@@ -714,7 +715,7 @@ def test_search_and_copy(browser, host):
     address = f"{host}/book/architecture.html"
     clipboard = ["clipboard-read", "clipboard-write"]
     with Visit(browser, address, permissions=clipboard, **DESK) as visit:
-        block = visit.page.locator("div.highlight").first
+        block = visit.page.locator("div.highlight:visible").first
         block.hover()
         block.locator("button.copybtn").click()
         copied = visit.page.evaluate("navigator.clipboard.readText()")

@@ -66,6 +66,10 @@ class CopyExercises(SphinxPostTransform):
             section = section_of(self.env, docname)
             if section is not None:
                 page += section
+        # Sphinx notes it when it reads a page, and loads MathJax only there.
+        if next(self.document.findall(nodes.math), None):
+            math = self.env.get_domain("math")
+            math.data["has_equations"][PAGE] = True
 
 
 def always_write(app, env, added, changed, removed):

@@ -187,7 +187,7 @@ class Visit:
     def locate(self, selector):
         return self.page.locator(selector).first
 
-    def open(self):
+    def unfold(self):
         self.locate(".net-costs-open").click()
         return self
 
@@ -240,7 +240,7 @@ def costs_words(costs, cut):
 
 @pytest.mark.slow
 def test_nothing_is_told_before_the_guess(visit, costs):
-    visit.open()
+    visit.unfold()
     first, second = costs["pairs"][0]
     assert visit.page.locator(".net-cost-choice").all_text_contents() == [
         name_of(first),
@@ -255,7 +255,7 @@ def test_nothing_is_told_before_the_guess(visit, costs):
 @pytest.mark.slow
 @pytest.mark.parametrize("is_right", [True, False])
 def test_a_guess_is_answered(visit, costs, is_right):
-    visit.open()
+    visit.unfold()
     pair = costs["pairs"][0]
     costly, cheap = sorted(pair, key=lambda cut: costs["rows"][cut][0])
     chosen = costly if is_right else cheap
@@ -296,7 +296,7 @@ def check_all_costs(visit, costs):
 
 @pytest.mark.slow
 def test_another_pair(visit, costs):
-    visit.open()
+    visit.unfold()
     seen = []
     for _ in range(len(costs["pairs"]) + 1):
         seen.append(visit.page.locator(".net-cost-choice").all_text_contents())
@@ -307,7 +307,7 @@ def test_another_pair(visit, costs):
 
 @pytest.mark.slow
 def test_no_cost_answers_the_next_question(visit, costs):
-    visit.open()
+    visit.unfold()
     visit.after(visit.locate(".net-cost-choice").first.click)
     beside = visit.locate(".net-with-cost > .net-cost").first
     expect(beside).to_be_visible()
@@ -332,7 +332,7 @@ def test_all_parts_are_put_back(visit):
 
 @pytest.mark.slow
 def test_all_costs_without_a_guess(visit, costs):
-    visit.open()
+    visit.unfold()
     visit.after(visit.locate(".net-cost-show").click)
     expect(visit.locate(".net-cost-show")).to_have_count(0)
     check_all_costs(visit, costs)
@@ -414,7 +414,7 @@ def check_bars(visit, predictor, net):
 @pytest.mark.slow
 @pytest.mark.parametrize("cut", ["conv1.column1", "conv4.column2", "kernel13"])
 def test_a_part_is_taken_away_and_put_back(visit, predictor, model, cut):
-    visit.open()
+    visit.unfold()
     attribute = "data-kernel-cut" if "kernel" in cut else "data-cut"
     button = visit.page.locator(f'.net-costs [{attribute}="{cut}"]')
     visit.after(button.click)
@@ -434,7 +434,7 @@ def test_a_part_is_taken_away_and_put_back(visit, predictor, model, cut):
 
 @pytest.mark.slow
 def test_what_the_cut_of_the_moment_costs(visit, costs):
-    visit.open()
+    visit.unfold()
     visit.after(visit.locate('[data-cut="lrn"]').click)
     says = visit.locate(".net-cost-says")
     assert says.text_content() == ""  # before the guess
@@ -456,7 +456,7 @@ def test_what_the_cut_of_the_moment_costs(visit, costs):
 
 @pytest.mark.slow
 def test_the_panel_of_a_kernel(visit, predictor, model, costs):
-    visit.open()
+    visit.unfold()
     visit.after(visit.locate(".net-cost-show").click)
     visit.locate(".net-block[data-layer=conv1]").focus()
     visit.page.keyboard.press("ArrowRight")
@@ -475,7 +475,7 @@ def test_the_panel_of_a_kernel(visit, predictor, model, costs):
 
 @pytest.mark.slow
 def test_kernels_are_drawn_as_they_are(visit, model):
-    visit.open()
+    visit.unfold()
     visit.page.wait_for_function("document.querySelector('.net-kernel-cut canvas').width === 7")
     pixels = visit.page.evaluate("""() => [...document.querySelectorAll(".net-kernel-cut canvas")]
         .map((canvas) => [...canvas.getContext("2d").getImageData(0, 0, 7, 7).data])""")
@@ -523,7 +523,7 @@ def test_on_a_phone(phone, predictor, model, costs):
 @pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])
 def test_nothing_keeps_people_out(browser, site, device):
     with Visit(browser, site, **device) as visit:
-        visit.open()
+        visit.unfold()
         visit.after(visit.locate(".net-cost-choice").click)
         found = Axe().run(visit.page, ".net-cuts, .net-costs").response["violations"]
         assert [(violation["id"], violation["nodes"][0]["html"]) for violation in found] == []
@@ -533,7 +533,7 @@ def test_nothing_keeps_people_out(browser, site, device):
 def test_without_a_record_there_is_no_question(browser, site, predictor, model):
     with Visit(browser, site, "none", "#net=red_panda&costs=shown", **DESK) as visit:
         assert visit.page.text_content(".net-costs-open") == "More parts"
-        visit.open()
+        visit.unfold()
         assert visit.page.locator(".net-cost, .net-cost-choice, .net-cost-show").count() == 0
         visit.after(visit.locate('.net-layer-cut[data-cut="conv2.column1"]').click)
         check_bars(visit, predictor, take_away(model, "conv2.column1"))
