@@ -405,8 +405,9 @@ def test_where_an_epoch_takes_too_long_there_are_fewer_patches(open_page):
     page = open_page("slow")
     start(page)
     expect(page.locator(".race-status")).to_contain_text("so it has 256", timeout=LONG)
-    words = page.locator(".race-chart text").all_text_contents()
-    assert "3" in words and "2" in words  # 3 epochs of 16 steps, for 2 of 24
+    words = page.locator(".race-chart text")
+    for epoch in ("2", "3"):  # 3 epochs of 16 steps, for 2 of 24
+        expect(words.filter(has_text=re.compile(f"^{epoch}$")).first).to_be_attached(timeout=LONG)
     wait_for_end(page)
 
 
