@@ -1,14 +1,12 @@
 """Guesses on the pages: what becomes of plain Markdown, and what the script remembers."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
-from playwright.sync_api import sync_playwright
 
-from helpers import CHROMIUM, ROOT
+from helpers import ROOT
 
 CONFIG = f"""
 import sys
@@ -68,15 +66,10 @@ def test_a_guess_that_is_not_whole_is_a_warning(tmp_path, change, message):
 
 
 @pytest.fixture(scope="module")
-def tab(page):
-    if not CHROMIUM and "CI" not in os.environ:
-        pytest.skip("no browser: install Chromium (on Debian, apt install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        tab = browser.new_page()
-        tab.goto(page.as_uri())
-        yield tab
-        browser.close()
+def tab(page, browser):
+    tab = browser.new_page()
+    tab.goto(page.as_uri())
+    return tab
 
 
 def test_a_guess_is_remembered_and_shown_beside_the_answer(tab):

@@ -5,7 +5,6 @@ import gzip
 import io
 import itertools
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -22,7 +21,7 @@ import yaml
 from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 from torch import Tensor
 
 from alexnet import checkpoint
@@ -33,7 +32,7 @@ from alexnet.loader import decode_image, resize_center_crop
 from alexnet.model import AlexNet
 from alexnet.predictor import SHIPPED
 from alexnet.quantize import quantize
-from helpers import BROKEN_IMAGES, CHROMIUM, ODD_IMAGES, ROOT, encode
+from helpers import BROKEN_IMAGES, ODD_IMAGES, ROOT, encode
 
 pytestmark = pytest.mark.slow
 
@@ -293,16 +292,6 @@ def test_the_tally_is_that_of_the_record():
 
 
 # The page in a browser, from a folder
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM and "CI" not in os.environ:
-        pytest.skip("no browser: install Chromium (on Debian, apt install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 IDLE = """(before) => {

@@ -2,13 +2,12 @@
 
 import importlib.util
 import json
-import os
 import re
 
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 from torchvision.transforms.v2 import functional as TF
 
 from alexnet.bookkit import cut_costs as module
@@ -18,7 +17,8 @@ from alexnet.bookkit.export import export
 from alexnet.experiments.cuts import WHOLE, count_parameters, cut_names, take_away, weights_sha256
 from alexnet.loader import decode_image, resize_center_crop
 from alexnet.predictor import load
-from helpers import CHROMIUM, ROOT
+from helpers import ROOT
+from net_page import IDLE
 
 DESK = {"viewport": {"width": 1280, "height": 800}}
 PHONE = {
@@ -148,22 +148,6 @@ def site(record, tmp_path_factory):
         page = extension.part_of_page(folder / "part.html", "_static")
         (folder / f"{name}.html").write_text(SKELETON.format(page), encoding="utf-8")
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM and "CI" not in os.environ:
-        pytest.skip("no browser: install Chromium (on Debian, apt install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-IDLE = """(before) => {
-    const { state, passes } = document.querySelector(".net").dataset;
-    return state === "idle" && passes !== before;
-}"""
 
 
 class Visit:
