@@ -32,6 +32,10 @@ CHANGING = (
 CHANGING_PREFIXES = ("PYTHON", "TQDM_")
 HARMLESS = ("PYTHONPATH",)
 
+# Figures are sharp on screens with two device pixels for one, and say in their
+# metadata how large they are.
+TWICE_THE_PIXELS = "--InlineBackend.figure_formats=retina"
+
 VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -102,6 +106,7 @@ def execute(path: Path, environment: dict[str, str]) -> None:
         record_timing=False,
         store_widget_state=False,
         coalesce_streams=True,
+        extra_arguments=[TWICE_THE_PIXELS],
     )
     client.execute(env=environment)
     missing = missing_images(notebook)
