@@ -32,8 +32,8 @@ CHANGING = (
 CHANGING_PREFIXES = ("PYTHON", "TQDM_")
 HARMLESS = ("PYTHONPATH",)
 
-# Figures are sharp on screens with two device pixels for one, and say in their
-# metadata how large they are.
+# Figures are sharp on screens with two device pixels for one, and say in
+# their metadata how large they are.
 TWICE_THE_PIXELS = "--InlineBackend.figure_formats=retina"
 
 VIEW = "application/vnd.jupyter.widget-view+json"
