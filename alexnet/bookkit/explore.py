@@ -55,6 +55,10 @@ STYLE = _read_style()
 SCRIPT = _read_script()
 
 
+class Buttons(list):
+    """Values of a choice that are buttons however many they are: names, which have no order."""
+
+
 def explore(draw: Callable[..., Figure | str], **choices: Iterable) -> "Explorer":
     """Let the reader choose the arguments of a function that draws.
 
@@ -63,8 +67,8 @@ def explore(draw: Callable[..., Figure | str], **choices: Iterable) -> "Explorer
             Its docstring is the caption. The titles of a figure are its alternative text; SVG
             brings its own as ``aria-label``. Defaults of its parameters are the first choices.
         **choices: for each parameter the values it can take: five or more become a slider, fewer
-            become buttons. If they combine to more than 60 figures, the page varies one choice at a
-            time and sets the others back to the first ones.
+            become buttons; :class:`Buttons` always do. If they combine to more than 60 figures, the
+            page varies one choice at a time and sets the others back to the first ones.
 
     Returns:
         A widget that is also shown on a page without a kernel.
@@ -74,7 +78,10 @@ def explore(draw: Callable[..., Figure | str], **choices: Iterable) -> "Explorer
             them.
         TypeError: if ``draw`` is not a plain function, or returns neither a figure nor text.
     """
-    return Explorer(draw, {name: list(values) for name, values in choices.items()})
+    listed = {}
+    for name, values in choices.items():
+        listed[name] = values if isinstance(values, Buttons) else list(values)
+    return Explorer(draw, listed)
 
 
 class Explorer(ipywidgets.VBox):
@@ -201,10 +208,13 @@ def _label(name: str) -> str:
     return name.replace("_", " ")
 
 
+def _is_slider(values: list) -> bool:
+    return len(values) >= SLIDER_STOPS and not isinstance(values, Buttons)
+
+
 def _widget(name: str, values: list, stop: int) -> ipywidgets.Widget:
     """The control of a choice where there is a kernel."""
-    is_slider = len(values) >= SLIDER_STOPS
-    widget = ipywidgets.SelectionSlider if is_slider else ipywidgets.ToggleButtons
+    widget = ipywidgets.SelectionSlider if _is_slider(values) else ipywidgets.ToggleButtons
     return widget(
         options=[(str(value), i) for i, value in enumerate(values)],
         value=stop,
@@ -216,7 +226,7 @@ def _widget(name: str, values: list, stop: int) -> ipywidgets.Widget:
 def _input_html(name: str, values: list, start: int) -> str:
     """The control of a choice on a page: a slider, or radio buttons. Its value is the stop."""
     label = escape(_label(name))
-    if len(values) >= SLIDER_STOPS:
+    if _is_slider(values):
         value = escape(str(values[start]))
         stops = escape(json.dumps([str(value) for value in values], ensure_ascii=False))
         return (

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib import pyplot as plt
 
-from alexnet.bookkit.explore import MAX_FIGURES, SCRIPT, STYLE, _pack, explore
+from alexnet.bookkit.explore import MAX_FIGURES, SCRIPT, STYLE, Buttons, _pack, explore
 from helpers import data_of, frame
 
 
@@ -67,6 +67,13 @@ def test_the_widget_draws_what_is_chosen():
     assert seen == [2, 4] and "<b>4</b>" in explorer._picture.value
     explorer._controls[0].index = 2
     assert seen == [2, 4]  # drawn once
+
+
+def test_names_are_buttons_however_many_they_are():
+    explorer = explore(disc, x=Buttons(range(7)), color=["red", "blue"])
+    inputs = data_of(explorer.to_html())["inputs"]
+    assert inputs.count('type="radio"') == 9 and 'type="range"' not in inputs
+    assert type(explorer._controls[0]).__name__ == "ToggleButtons"
 
 
 def test_any_value_can_be_chosen():
