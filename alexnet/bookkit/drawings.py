@@ -11,6 +11,7 @@ from textwrap import wrap
 
 import numpy as np
 
+from alexnet.bookkit.stats import Interval, verdict
 from alexnet.bookkit.svg import (
     BOTH,
     FIRST,
@@ -434,6 +435,47 @@ def draw_against(values: Mapping[str, float], chosen: str, reference: str, label
     return svg(WIDTH, bottom + 32, f"{label}: {described}", "".join(body))
 
 
+def draw_beside(
+    left: Sequence[tuple[str, str] | None],
+    right: Sequence[tuple[str, str, bool] | None],
+    headings: tuple[str, str],
+    label: str,
+) -> str:
+    """Draw two lists of steps beside each other, with a line between those that are the same step.
+
+    Args:
+        left: name and text of each step, from the top down; None leaves a gap.
+        right: likewise, and whether the step is drawn in orange.
+        headings: of the two lists.
+        label: alternative text.
+    """
+    pitch, height, width = 22, 18, 160
+    sides = [(4, headings[0]), (WIDTH - 4 - width, headings[1])]
+    body = []
+    places = {}  # middle of each step on the left
+    for x, heading in sides:
+        body.append(element("text", escape(heading), x=x, y=13, font_weight="bold"))
+    for (x, _), steps in zip(sides, (left, right)):
+        for i, step in enumerate(steps):
+            if step is None:
+                continue
+            name, text, *marked = step
+            y = 22 + pitch * i
+            is_marked = any(marked)
+            color = SECOND if is_marked else BOTH
+            box = {"x": x, "y": y, "width": width, "height": height, "rx": 3}
+            fill = {"fill": color, "fill_opacity": 0.3 if is_marked else 0.12}
+            body.append(element("rect", **box, **fill, stroke=color))
+            body.append(element("text", escape(text), x=x + 6, y=y + 13))
+            middle = y + height / 2
+            if steps is left:
+                places[name] = middle
+            elif name in places:
+                ends = (4 + width, places[name], x, middle)
+                body.append(line(*ends, color, 2 if is_marked else 1))
+    return svg(WIDTH, 24 + pitch * max(len(left), len(right)), label, "".join(body))
+
+
 def draw_lineage(rows: Sequence[tuple[str, str, str, bool]]) -> str:
     """Draw training runs that were developed from each other, one below the other.
 
@@ -660,6 +702,61 @@ def draw_units(values: Sequence[float], kept: Sequence[bool], top: float, label:
     return svg(WIDTH, round(24 + pitch * last_row), label, "".join(body))
 
 
+def draw_comparison(
+    without: Sequence[float], with_part: Sequence[float], interval: Interval, truth: float
+) -> str:
+    """Draw runs of two nets as dots, and below them the interval of the difference and the verdict.
+
+    Args:
+        without: test errors in percent, one a run, of the net without the part.
+        with_part: those of the net with it.
+        interval: of how much lower the errors with the part are, in points.
+        truth: the true difference, which gets a mark.
+    """
+    left = 68
+    middle = 212
+    scale = 34  # units per point
+    found = verdict(interval.low, interval.high)
+    color = {"holds": FIRST, "does not hold": SECOND}.get(found, BOTH)
+
+    def to_x(points: float) -> str:
+        """The place of a difference; what lies outside stops at the edge."""
+        return f"{middle + scale * max(-4.0, min(points, 4.0)):.1f}"
+
+    body = []
+    rows = (("without", without, SECOND), ("with", with_part, FIRST))
+    for y, (name, errors, row_color) in zip((22, 46), rows):
+        body.append(element("text", name, x=left - 8, y=y + 4, text_anchor="end"))
+        for error in errors:
+            dot = {"cx": to_x(25 - error), "cy": y, "r": 4.5, "fill_opacity": 0.7}
+            body.append(element("circle", **dot, fill=row_color))
+        mean = to_x(25 - sum(errors) / len(errors))
+        body.append(line(float(mean), y - 9, float(mean), y + 9, row_color, 2))
+    body.append(element("text", "fewer errors →", x=WIDTH, y=68, text_anchor="end"))
+
+    bottom = 136
+    faint = {"stroke": "currentColor", "stroke_opacity": 0.3}
+    for tick in range(-4, 5, 2):
+        x = to_x(tick)
+        body.append(element("line", x1=x, y1=84, x2=x, y2=bottom, **faint))
+        body.append(
+            element("text", f"{tick:+d}" if tick else "0", x=x, y=150, text_anchor="middle")
+        )
+    x = to_x(0)
+    body.append(element("line", x1=x, y1=78, x2=x, y2=bottom, stroke="currentColor"))
+    body.append(element("text", "difference", x=left - 8, y=110, text_anchor="end"))
+    ends = (float(to_x(interval.low)), float(to_x(interval.high)))
+    body.append(line(ends[0], 106, ends[1], 106, color, 6))
+    body.append(element("circle", cx=to_x(interval.mean), cy=106, r=7, fill=color))
+    tip = to_x(truth)
+    body.append(element("path", d=f"M{tip} 120l-5 9h10z", fill="currentColor"))
+    body.append(element("text", "points; the triangle is the truth", x=left, y=170))
+    said = f"{found}: {interval:.1f} points".replace("-", "−")
+    body.append(element("text", said, x=left, y=192, font_weight="bold", font_size=14))
+    label = f"{len(without)} runs of each net. True difference {truth:.2f} points. {said}"
+    return svg(WIDTH, 198, label, "".join(body))
+
+
 def draw_landscape(level_lines: Sequence[np.ndarray], goal: Sequence[float]) -> str:
     """Draw a landscape seen from above, without its frame: the lower, the more color.
 
@@ -697,7 +794,9 @@ def draw_descent(landscape: str, points: np.ndarray, size: tuple[int, int], labe
     return svg(*size, label, landscape + body)
 
 
-def draw_crop(photo: np.ndarray, top: int, left: int, size: int, flip: bool, label: str) -> str:
+def draw_crop(
+    photo: np.ndarray, top: int, left: int, size: int, flip: bool, label: str, drags: str = ""
+) -> str:
     """Draw a photograph with a crop marked on it, and the crop beside it.
 
     Args:
@@ -707,16 +806,68 @@ def draw_crop(photo: np.ndarray, top: int, left: int, size: int, flip: bool, lab
         size: side of the crop in pixels.
         flip: whether the crop is mirrored.
         label: alternative text.
+        drags: the two choices of an explorer that the reader moves by dragging the crop across and
+            down, as ``"left top"``.
     """
     height, width = photo.shape[:2]
     source = element("image", href=embed_image(photo), width=width, height=height)
+    # Two rectangles in one path, drawn in opposite directions: the second one is cut out.
+    around = f"M0 0H{width}V{height}H0ZM{left} {top}v{size}h{size}v-{size}Z"
+    shade = element("path", d=around, fill="#000", fill_opacity=0.45)
+    square = {"x": left, "y": top, "width": size, "height": size}
+    edge = {"fill": "#fff", "fill_opacity": 0, "stroke": SECOND, "stroke_width": 4}
+    if drags:
+        edge["data_drags"] = drags
     crop_x = width + 12
     # The crop is the whole photograph, moved and perhaps mirrored, behind a window.
-    scale, shift = (-1, left + size) if flip else (1, -left)
-    moved = element("g", source, transform=f"translate({shift} {-top}) scale({scale} 1)")
+    move = f"translate({left + size} -{top}) scale(-1 1)" if flip else f"translate(-{left} -{top})"
+    moved = element("g", source, transform=move)
     window = {"x": crop_x, "y": 0, "width": size, "height": size}
     crop = element("svg", moved, **window, viewBox=f"0 0 {size} {size}")
-    return svg(crop_x + size, height, label, source + _empty_square(left, top, size, 4) + crop)
+    return svg(
+        crop_x + size, height, label, source + shade + element("rect", **square, **edge) + crop
+    )
+
+
+def draw_kept(photos: Mapping[str, np.ndarray], across: int, label: str) -> str:
+    """Draw photographs, and darken what is cut off when the central square is kept.
+
+    Below each stands its name, with the share that is lost, in a gray that is legible on white and
+    on black.
+
+    Args:
+        photos: uint8 (H, W, 3) by name.
+        across: how many stand side by side.
+        label: alternative text.
+    """
+    pitch = WIDTH / across
+    room = pitch - 8  # width and height at most
+    body = ""
+    for i, (name, photo) in enumerate(photos.items()):
+        row, column = divmod(i, across)
+        height, width = photo.shape[:2]
+        scale = room / max(width, height)
+        wide, high = width * scale, height * scale
+        side = min(wide, high)
+        x = column * pitch + (pitch - wide) / 2
+        y = row * (room + 24) + (room - high) / 2
+        place = {"x": f"{x:.1f}", "y": f"{y:.1f}", "width": f"{wide:.1f}", "height": f"{high:.1f}"}
+        body += element("image", href=embed_image(photo), **place)
+        left, top = x + (wide - side) / 2, y + (high - side) / 2
+        around = (
+            f"M{x:.1f} {y:.1f}h{wide:.1f}v{high:.1f}h-{wide:.1f}Z"
+            f"M{left:.1f} {top:.1f}v{side:.1f}h{side:.1f}v-{side:.1f}Z"
+        )
+        body += element("path", d=around, fill="#000", fill_opacity=0.7)
+        frame = {"x": f"{left:.1f}", "y": f"{top:.1f}", "width": f"{side:.1f}"}
+        frame |= {"height": f"{side:.1f}", "fill": "none", "stroke": SECOND, "stroke_width": 1.5}
+        body += element("rect", **frame)
+        lost = 1 - min(width, height) / max(width, height)
+        text = {"x": f"{(column + 0.5) * pitch:.1f}", "y": f"{row * (room + 24) + room + 15:.1f}"}
+        said = f"{name}, {lost:.0%} lost" if lost else f"{name}, all kept"
+        body += element("text", escape(said), **text, text_anchor="middle", fill="#737780")
+    rows = -(-len(photos) // across)
+    return svg(WIDTH, round(rows * (room + 24)), label, body)
 
 
 def draw_filtered(photo: np.ndarray, result: np.ndarray, label: str) -> str:
@@ -776,7 +927,9 @@ def draw_tinted(photo: np.ndarray, color: Sequence[float], slope: float, label: 
 
 
 def draw_cloud(colors: np.ndarray, axes: np.ndarray, added: Sequence[float], label: str) -> str:
-    """Draw the colors of pixels, seen along blue: red to the right, green upwards.
+    """Draw the colors of pixels, seen along green: red to the right, blue upwards.
+
+    Each dot has a ring in the color of the page's text, so that black and white ones are seen.
 
     Args:
         colors: (n, 3), 0 to 1, one a dot.
@@ -790,16 +943,18 @@ def draw_cloud(colors: np.ndarray, axes: np.ndarray, added: Sequence[float], lab
     top = 8
 
     def place(color: np.ndarray) -> tuple[float, float]:
-        red, green, _ = color
-        return left + side * red, top + side * (1 - green)
+        red, _, blue = color
+        return left + side * red, top + side * (1 - blue)
 
     square = {"x": left, "y": top, "width": side, "height": side}
     body = element("rect", **square, fill="none", stroke="currentColor", stroke_opacity=0.4)
+    dots = ""
     for color in colors:
         x, y = place(color)
         red, green, blue = (int(255 * channel) for channel in color)
         fill = f"#{red:02x}{green:02x}{blue:02x}"
-        body += element("circle", cx=f"{x:.0f}", cy=f"{y:.0f}", r=2.5, fill=fill)
+        dots += element("circle", cx=f"{x:.0f}", cy=f"{y:.0f}", r=2.7, fill=fill)
+    body += element("g", dots, stroke="currentColor", stroke_width=0.7, stroke_opacity=0.5)
 
     middle = colors.mean(0)
     for i, axis in enumerate(axes.T):
@@ -818,5 +973,5 @@ def draw_cloud(colors: np.ndarray, axes: np.ndarray, added: Sequence[float], lab
     turned = f"rotate(-90 12 {half_way})"
     centered = {"text_anchor": "middle"}
     body += element("text", "red", x=left + side / 2, y=side + 46, **centered)
-    body += element("text", "green", x=12, y=half_way, **centered, transform=turned)
+    body += element("text", "blue", x=12, y=half_way, **centered, transform=turned)
     return svg(left + side + 16, side + 52, label, body)

@@ -13,6 +13,7 @@ from alexnet.bookkit.drawings import (
     draw_before_and_after,
     draw_cloud,
     draw_columns,
+    draw_comparison,
     draw_cones,
     draw_crop,
     draw_descent,
@@ -29,12 +30,14 @@ from alexnet.bookkit.drawings import (
     draw_units,
     draw_windows,
 )
-from alexnet.bookkit.svg import FIRST, SECOND
+from alexnet.bookkit.stats import Interval
+from alexnet.bookkit.svg import BOTH, FIRST, SECOND
 
 SHAPES = {"image": (3, 32, 32), "conv1": (8, 16, 16), "conv2": (8, 8, 8), "fc3": (10,)}
 PHOTO = np.zeros((32, 32, 3), np.uint8)
 WALK = np.array([[0.5, 0.5], [2.0, -1]])
 DRAWINGS = [
+    draw_comparison([25.2, 24.6], [23.9, 24.1], Interval(0.9, -0.4, 2.2), 1.0),
     draw_columns(SHAPES, ["conv2"], "conv2"),
     draw_field(PHOTO, (-2, 4), 11, "a square"),
     draw_windows(224, 55, 11, 4),
@@ -237,3 +240,25 @@ def test_a_bar_of_shares_is_as_long_as_its_sum():
 
     assert widths_and_mark({"a": 1, "b": 3}) == (175, "180.0")
     assert widths_and_mark({"a": 2, "b": 6}) == (350, "180.0")
+
+
+@pytest.mark.parametrize(
+    ("interval", "said", "color"),
+    [
+        (Interval(1.0, 0.5, 1.5), "holds: 1.0 (0.5 to 1.5) points", FIRST),
+        (Interval(-1.0, -1.5, -0.5), "does not hold: −1.0 (−1.5 to −0.5) points", SECOND),
+        (Interval(0.5, -9.0, 9.0), "cannot tell: 0.5 (−9.0 to 9.0) points", BOTH),
+    ],
+)
+def test_a_comparison_says_its_verdict_and_stays_on_its_axis(interval, said, color):
+    drawing = draw_comparison([25, 25.5], [24, 24.2], interval, 0.0)
+    svg = ElementTree.fromstring(drawing)
+    assert said in drawing and said in svg.get("aria-label")
+    thick = [line for line in svg.iter() if line.get("stroke-width") == "6"]
+    assert [line.get("stroke") for line in thick] == [color]
+    ends = [float(thick[0].get(name)) for name in ("x1", "x2")]
+    assert 0 <= ends[0] < ends[1] <= 360
+    dots = [dot for dot in svg.iter() if dot.tag.endswith("circle") and dot.get("r") == "4.5"]
+    assert len(dots) == 4
+    # Fewer errors lie further to the right
+    assert float(dots[0].get("cx")) < float(dots[2].get("cx"))
