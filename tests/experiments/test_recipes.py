@@ -143,26 +143,21 @@ def test_groups_of_tiny_imagenet(monkeypatch):
         runner = HeldOutRunner(lambda config: 0.5 - config.dropout)
         recipe(runner)
         tested = [config for config in runner.asked if config.test == "at the end"]
-        assert [config.seed for config in tested] == sorted([0, 1, 2] * (len(tested) // 3))
+        assert sorted(config.seed for config in tested) == sorted([0, 1, 2] * (len(tested) // 3))
         found[group] = [config for config in tested if config.seed == 0]
+        if group == 2:
+            overfitting_in_order = tested
     parts, overfitting, rest = found.values()
     assert [replace(config, modification="none") for config in parts] == [parts[0]] * 8
     assert len({config.modification for config in parts}) == 8
     assert {(config.num_classes, config.train_images) for config in overfitting} == {(40, 4_000)}
-    assert overfitting[0].epochs == 60  # the first at which the training error is low enough
+    # Dropout first, over all seeds, in case that the rest has no time
+    assert [config.dropout for config in overfitting_in_order[:6]] == [0.5, 0.0] * 3
     fields = [differing_fields(overfitting[0], config) for config in overfitting[1:]]
     assert fields == [{"dropout"}, *[{"augment"}] * 2, *[{"weight_decay"}] * 2]
     fields = [differing_fields(rest[2], config) for config in rest]
     assert fields == [{"crop"}, {"crop", "pool"}, set(), {"activation"}]
     assert rest[2] in parts
-
-
-def test_epochs_until_the_training_images_are_fitted(monkeypatch):
-    monkeypatch.setattr(recipes, "choose_lr", lambda runner, config, epochs: config)
-    for error, epochs in ((12, 240), (11, 120), (100, 240)):
-        runner = HeldOutRunner(lambda config: error / config.epochs)  # noqa: B023
-        TINY_IMAGENET_GROUPS[2](runner)
-        assert runner.asked[-1].epochs == epochs
 
 
 def differing_fields(a, b):
