@@ -11,14 +11,16 @@ DESK = {"viewport": {"width": 1280, "height": 800}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 FIRST_PICTURE = """() => {
-    const pictures = [...document.querySelectorAll(
-        '.bd-article :is(figure.explore, figure.live, .cell_output img, .cell_output svg)')]
-    return Math.min(...pictures.map(picture => picture.getBoundingClientRect().top + scrollY))
+    const kinds = 'figure.explore, figure.race, figure.valley, .cell_output img, .cell_output svg'
+    const pictures = [...document.querySelectorAll(`.bd-article :is(${kinds})`)]
+    const boxes = pictures.map(picture => picture.getBoundingClientRect()).filter(box => box.height)
+    return Math.min(...boxes.map(box => box.top + scrollY))
 }"""
 OPEN_CODE = """() => {
     let code = 0
     for (const input of document.querySelectorAll('.bd-article .cell_input')) {
-        if (!input.closest('details:not([open])')) code += input.getBoundingClientRect().height
+        const isFolded = input.closest('details:not([open]), .toggle-hidden')
+        if (!isFolded) code += input.getBoundingClientRect().height
     }
     return code / document.querySelector('.bd-article').getBoundingClientRect().height
 }"""
