@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 RUNS = ROOT / "book" / "runs"
 LIMIT = 560  # seconds that a piece may take: ten minutes with its start and its end
 GRACE = 20  # seconds to end in after a SIGINT
-BENCHMARKS = ("float32", "bfloat16", "lrn", "augment")  # of bench.py
+BENCHMARKS = ("float32", "bfloat16", "lrn", "augment", "experiment")  # of bench.py
 EXPERIMENT = "tiny-imagenet"
 
 

@@ -36,9 +36,9 @@ def test_a_dry_run_lists_the_pieces_and_does_nothing(tmp_path):
     command = [sys.executable, "benchmarks/gpu.py", "--dry-run", "--out", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
-    assert len(lines) == len(NOTEBOOKS) + 6 and all(line.startswith("to do ") for line in lines)
+    assert len(lines) == len(NOTEBOOKS) + 7 and all(line.startswith("to do ") for line in lines)
     commands = [line.partition(" python ")[2] for line in lines]
-    for name in ("float32", "bfloat16", "lrn", "augment"):
+    for name in ("float32", "bfloat16", "lrn", "augment", "experiment"):
         assert f"benchmarks/bench.py {name} --device cuda" in commands
     for name in NOTEBOOKS:
         assert f"-m pytest --nbval {name}.ipynb" in commands
