@@ -388,6 +388,52 @@ def draw_levels(values: Mapping[str, float], low: int, high: int, label: str) ->
     return svg(WIDTH, bottom + 32, f"{label}: {', '.join(described)}", "".join(body))
 
 
+def draw_signal(layers: Mapping[str, tuple[float, float, float]], low: int, high: int) -> str:
+    """Draw how large a net's signal is from layer to layer, on a logarithmic axis.
+
+    Blue is its size, orange and dashed the part of it that differs from image to image. What leaves
+    the axis stops at its edge.
+
+    Args:
+        layers: for each layer its size, the part that differs, both more than zero, and the
+            fraction of its units that are on, 0 to 1, which is printed below its name.
+        low: exponent of ten at the lower end of the axis, even.
+        high: exponent of ten at the upper end, even.
+    """
+    left, right = 34, 356
+    bottom = 200
+    pitch = (right - left) / len(layers)
+    unit = (bottom - 24) / (high - low)  # height of a power of ten
+    body = []
+    for exponent in range(low, high + 1, 2):
+        y = f"{bottom - unit * (exponent - low):.1f}"
+        mark = {"x1": left, "y1": y, "x2": right, "y2": y}
+        body.append(element("line", **mark, stroke="currentColor", stroke_opacity=0.2))
+        power = "10" + element("tspan", f"{exponent}", dy=-4, font_size=10)
+        body.append(element("text", power, x=left - 4, y=f"{float(y) + 4:.1f}", text_anchor="end"))
+    body.append(element("text", "on", x=left - 4, y=bottom + 34, text_anchor="end"))
+
+    described = []
+    xs = [f"{left + pitch * (i + 0.5):.1f}" for i in range(len(layers))]
+    for x, (name, (_, _, alive)) in zip(xs, layers.items()):
+        for y, text in ((bottom + 18, escape(name)), (bottom + 34, f"{alive:.0%}")):
+            body.append(element("text", text, x=x, y=y, text_anchor="middle"))
+    kinds = (("size", FIRST, left + 6, "none"), ("what differs", SECOND, left + 48, "6 4"))
+    for which, (kind, color, title_x, dashes) in enumerate(kinds):
+        points, dots = [], ""
+        for x, (name, values) in zip(xs, layers.items()):
+            exponent = min(max(log10(values[which]), low), high)
+            y = f"{bottom - unit * (exponent - low):.1f}"
+            points.append(f"{x},{y}")
+            dots += element("circle", cx=x, cy=y, r=4, fill=color)
+            described.append(f"{kind} of {name} {values[which]:.2g}")
+        path = {"stroke": color, "stroke_width": 2.5, "stroke_dasharray": dashes}
+        body.append(element("polyline", points=" ".join(points), fill="none", **path) + dots)
+        title = {"fill": color, "font_weight": "bold"}
+        body.append(element("text", kind, x=title_x, y=14, **title))
+    return svg(WIDTH, bottom + 42, ", ".join(described), "".join(body))
+
+
 def draw_against(values: Mapping[str, float], chosen: str, reference: str, label: str) -> str:
     """Draw a dot a name on one axis, and how far the chosen one is from the reference.
 

@@ -26,6 +26,7 @@ from alexnet.bookkit.drawings import (
     draw_pooled,
     draw_ratios,
     draw_shares,
+    draw_signal,
     draw_tinted,
     draw_units,
     draw_windows,
@@ -45,6 +46,7 @@ DRAWINGS = [
     draw_cones(3),
     draw_shares({"weights": {"a": 1, "b": 3}}, [FIRST, SECOND], {"weights": 8}, {"weights": 4}),
     draw_levels({"layer 1": 1e-4, "layer 2": 0.0, "layer 3": 1e9}, -6, 2, "gradient"),
+    draw_signal({"conv1": (16.0, 14.0, 0.5), "fc2": (1e9, 1e-9, 1.0)}, -6, 4),
     draw_against({"all": 40.7, "half": 42.0, "more": 39.1}, "half", "all", "error (%)"),
     draw_lineage([("1", "40 %", "a", False), ("2", "", "wider", False), ("3", "", "b", True)]),
     draw_before_and_after([0.0, 30, 99], [0.0, 15, 20], 90, "output"),
@@ -82,6 +84,15 @@ def test_lines_lead_to_the_chosen_layer_from_what_it_reads():
     assert thick_lines("conv2", []) == 2
     assert thick_lines("conv2", ["conv2"]) == 4
     assert thick_lines("fc3", ["fc3"]) == 2
+
+
+def test_a_signal_outside_of_the_axis_stops_at_its_edge():
+    drawing = draw_signal({"conv1": (1.0, 0.01, 0.5), "fc2": (1e9, 1e-9, 1.0)}, -6, 4)
+    heights = numbers('<circle cx=".*?" cy="(.*?)"', drawing)
+    size, differs = heights[:2], heights[2:]
+    assert size[0] == pytest.approx(200 - 6 * 17.6) and size[1] == 24
+    assert differs[0] == pytest.approx(200 - 4 * 17.6) and differs[1] == 200
+    assert "size of fc2 1e+09" in drawing and ">100%<" in drawing
 
 
 @pytest.mark.parametrize("layers", [1, 3, 5])
