@@ -105,6 +105,21 @@ def wait_for_step(visit, number):
 # The picture that grows
 
 
+def test_while_another_class_is_ahead_that_of_the_wish_is_named_beside_it(visit):
+    open_wish(visit)
+    visit.page.evaluate("""() => {
+        window.said = []
+        const note = list => window.said.push(list[0].target.textContent)
+        new MutationObserver(note).observe(document.querySelector('.wish-says'), {childList: true})
+    }""")
+    visit.locate(".wish .wish-class").fill("goldfish")
+    visit.locate(".wish-go").click()
+    wait_for_step(visit, 20)
+    said = visit.page.evaluate("window.said")
+    assert re.fullmatch(r"Step 1 of 200\. It says: .+ %, and goldfish .+ %", said[0])
+    assert re.fullmatch(r"Step \d+ of 200\. It says: goldfish [^,]+ %", said[-1])
+
+
 @pytest.mark.parametrize(
     ("goal", "layer"),
     [(["fc8", 200, 1, 17], "classifier.fc8"), (["conv4", 192, 6, 5], "features.conv4")],

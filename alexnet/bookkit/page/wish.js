@@ -577,7 +577,10 @@ const wishParts = {
     const best = wishParts.largest(probabilities);
     const step = `Step ${picture.steps} of ${STEPS}. `;
     const name = make("b", "", page.short(best));
-    says.replaceChildren(step, "It says: ", name, ` ${page.percent(probabilities[best])}`);
+    const { map } = picture.goal;
+    const behind = isClass() && best !== map;
+    const wanted = behind ? `, and ${page.short(map)} ${page.percent(probabilities[map])}` : "";
+    says.replaceChildren(step, "It says: ", name, ` ${page.percent(probabilities[best])}${wanted}`);
     bar.style.width = `${100 * probabilities[best]}%`;
     const what = isClass() ? `Score of ${nameOf(picture.goal)}` : nameOf(picture.goal);
     const now = digits(values[values.length - 1]);
