@@ -878,42 +878,42 @@ def draw_crop(
 def draw_kept(photos: Mapping[str, np.ndarray], across: int, label: str) -> str:
     """Draw photographs, and darken what is cut off when the central square is kept.
 
-    Below each stands its name, with the share that is lost, in a gray that is legible on white and
-    on black.
+    Their captions are in a gray that is legible on white and on black.
 
     Args:
-        photos: uint8 (H, W, 3) by name.
+        photos: uint8 (H, W, 3) by caption.
         across: how many stand side by side.
         label: alternative text.
     """
+    gray = "#737780"
     pitch = WIDTH / across
-    room = pitch - 8  # width and height at most
-    body = ""
-    for i, (name, photo) in enumerate(photos.items()):
-        row, column = divmod(i, across)
-        height, width = photo.shape[:2]
-        scale = room / max(width, height)
-        wide, high = width * scale, height * scale
-        side = min(wide, high)
-        x = column * pitch + (pitch - wide) / 2
-        y = row * (room + 24) + (room - high) / 2
-        place = {"x": f"{x:.1f}", "y": f"{y:.1f}", "width": f"{wide:.1f}", "height": f"{high:.1f}"}
-        body += element("image", href=embed_image(photo), **place)
-        left, top = x + (wide - side) / 2, y + (high - side) / 2
-        around = (
-            f"M{x:.1f} {y:.1f}h{wide:.1f}v{high:.1f}h-{wide:.1f}Z"
-            f"M{left:.1f} {top:.1f}v{side:.1f}h{side:.1f}v-{side:.1f}Z"
-        )
-        body += element("path", d=around, fill="#000", fill_opacity=0.7)
-        frame = {"x": f"{left:.1f}", "y": f"{top:.1f}", "width": f"{side:.1f}"}
-        frame |= {"height": f"{side:.1f}", "fill": "none", "stroke": SECOND, "stroke_width": 1.5}
-        body += element("rect", **frame)
-        lost = 1 - min(width, height) / max(width, height)
-        text = {"x": f"{(column + 0.5) * pitch:.1f}", "y": f"{row * (room + 24) + room + 15:.1f}"}
-        said = f"{name}, {lost:.0%} lost" if lost else f"{name}, all kept"
-        body += element("text", escape(said), **text, text_anchor="middle", fill="#737780")
-    rows = -(-len(photos) // across)
-    return svg(WIDTH, round(rows * (room + 24)), label, body)
+    room = pitch - 10  # width and height of a photograph at most
+    body, bottom = "", 2.0
+    named = list(photos.items())
+    for first in range(0, len(named), across):
+        row = named[first : first + across]
+        scales = [room / max(photo.shape[:2]) for _, photo in row]
+        tallest = max(photo.shape[0] * scale for (_, photo), scale in zip(row, scales))
+        for column, ((caption, photo), scale) in enumerate(zip(row, scales)):
+            high, wide = (scale * pixels for pixels in photo.shape[:2])
+            x = (column + 0.5) * pitch - wide / 2
+            y = bottom + (tallest - high) / 2
+            whole = {"x": f"{x:.1f}", "y": f"{y:.1f}", "width": f"{wide:.1f}"}
+            whole["height"] = f"{high:.1f}"
+            side = min(wide, high)
+            left, top = x + (wide - side) / 2, y + (high - side) / 2
+            square = {"x": f"{left:.1f}", "y": f"{top:.1f}"}
+            square |= {"width": f"{side:.1f}", "height": f"{side:.1f}"}
+            around = f"M{x:.1f} {y:.1f}h{wide:.1f}v{high:.1f}h-{wide:.1f}Z"
+            around += f"M{left:.1f} {top:.1f}v{side:.1f}h{side:.1f}v-{side:.1f}Z"
+            text = {"x": f"{(column + 0.5) * pitch:.1f}", "y": f"{bottom + tallest + 14:.1f}"}
+            body += element("image", href=embed_image(photo), **whole)
+            body += element("path", d=around, fill="#000", fill_opacity=0.65)
+            body += element("rect", **whole, fill="none", stroke=gray)
+            body += element("rect", **square, fill="none", stroke=SECOND, stroke_width=2)
+            body += element("text", escape(caption), **text, text_anchor="middle", fill=gray)
+        bottom += tallest + 26
+    return svg(WIDTH, round(bottom), label, body)
 
 
 def draw_filtered(photo: np.ndarray, result: np.ndarray, label: str) -> str:
@@ -964,7 +964,7 @@ def draw_tinted(photo: np.ndarray, color: Sequence[float], slope: float, label: 
         functions += element(f"feFunc{channel}", type="linear", **numbers)
     # Named after its numbers, so that two drawings on a page do not share a filter.
     thousandths = [f"{round(1000 * number)}" for number in (*color, slope)]
-    name = "tint" + "-".join(thousandths)
+    name = "tint" + "_".join(thousandths)
     transfer = element("feComponentTransfer", functions)
     body = element("filter", transfer, id=name, color_interpolation_filters="sRGB")
     image = {"href": embed_image(photo), "width": width, "height": height}

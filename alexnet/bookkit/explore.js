@@ -122,6 +122,31 @@
       patch(picture, next);
     }
 
+    // A part of the drawing with `data-drags` is dragged. It names two choices, the one that is
+    // moved across and the one that is moved down, by a stop for each unit of the drawing.
+    function drag(event) {
+      const part = event.target.closest("[data-drags]");
+      if (!part || event.button) return;
+      event.preventDefault();
+      const unit = part.ownerSVGElement.getScreenCTM().a;
+      const inputs = part.dataset.drags.split(" ").map(input);
+      const from = inputs.map((slider) => Number(slider.value));
+
+      function follow({ clientX, clientY }) {
+        const moved = [clientX - event.clientX, clientY - event.clientY];
+        inputs.forEach((slider, i) => {
+          slider.value = from[i] + Math.round(moved[i] / unit);
+        });
+        show();
+      }
+
+      picture.setPointerCapture(event.pointerId);
+      picture.addEventListener("pointermove", follow);
+      const drop = () => picture.removeEventListener("pointermove", follow);
+      picture.addEventListener("lostpointercapture", drop, { once: true });
+    }
+
+    picture.addEventListener("pointerdown", drag);
     form.addEventListener("input", (event) => show(event.target.name));
     form.addEventListener("change", reserveHeight);
     form.addEventListener("submit", (event) => event.preventDefault());

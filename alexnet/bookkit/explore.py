@@ -31,7 +31,8 @@ SLIDER_STOPS = 5  # as many values or more are a slider, fewer are buttons
 MAX_FIGURES = 60  # on a page, of some 10 kB each: pages are read on phones too
 PIXELS_PER_INCH = 100  # of a figure on the page
 PIXEL_RATIO = 1.5  # pixels of a figure's file per pixel on the page, for sharp screens
-NUMBER = re.compile(r"(\d[\d,.]*)")
+# What may differ between frames of the same text: a number, or a whole embedded image.
+NUMBER = re.compile(r"(data:image/[^\"]*|-?\d[\d,.]*)")
 
 
 def _read_style() -> str:
@@ -64,6 +65,8 @@ def explore(draw: Callable[..., Figure | str], **choices: Iterable) -> "Explorer
 
     Args:
         draw: a function of the choices that returns a matplotlib figure, or a piece of HTML or SVG.
+            On a page an element of SVG with ``data-drags="a b"`` can be dragged: across it moves
+            the choice ``a``, down the choice ``b``, a stop for each unit of the drawing.
             Its docstring is the caption. The titles of a figure are its alternative text; SVG
             brings its own as ``aria-label``. Defaults of its parameters are the first choices.
         **choices: for each parameter the values it can take: five or more become a slider, fewer

@@ -3,6 +3,7 @@
 import io
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from html import escape
 
 import numpy as np
@@ -50,6 +51,11 @@ def svg(width: int, height: int, label: str, body: str) -> str:
         fill="currentColor",
         font_family="system-ui, sans-serif",
     )
+
+
+def stand_alone(drawing: str) -> str:
+    """Make a drawing a file of its own, as ``IPython.display.SVG`` takes it."""
+    return drawing.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
 
 
 def facts_table(rows: Mapping[str, str]) -> str:
@@ -133,7 +139,13 @@ def embed_image(image: np.ndarray) -> str:
     Args:
         image: uint8 (H, W, 3), 0 to 255.
     """
+    return _embed_pixels(image.tobytes(), image.shape)
+
+
+@lru_cache(maxsize=8)  # an explorer draws the same photograph at each of its stops
+def _embed_pixels(pixels: bytes, shape: tuple[int, ...]) -> str:
     file = io.BytesIO()
+    image = np.frombuffer(pixels, np.uint8).reshape(shape)
     Image.fromarray(image).save(file, "webp", quality=80, method=6)
     return f"data:image/webp;base64,{b64encode(file.getvalue()).decode()}"
 
