@@ -364,14 +364,14 @@ def draw_levels(values: Mapping[str, float], low: int, high: int, label: str) ->
     width = 216
     pitch = 22
     bottom = 18 + pitch * len(values)
-    body = [element("text", label, x=left, y=bottom + 26)]
+    body = [element("text", label, x=left, y=bottom + 30)]
     for exponent in range(low, high + 1, 2):
         x = f"{left + width * (exponent - low) / (high - low):.0f}"
         mark = {"x1": x, "y1": 14, "x2": x, "y2": bottom}
         body.append(element("line", **mark, stroke="currentColor", stroke_opacity=0.2))
-        power = "10" + element("tspan", f"{exponent}", dy=-4, font_size=8)
-        place = {"x": x, "y": bottom + 12, "text_anchor": "middle"}
-        body.append(element("text", power, **place, font_size=10))
+        power = "10" + element("tspan", f"{exponent}", dy=-4)
+        place = {"x": x, "y": bottom + 14, "text_anchor": "middle"}
+        body.append(element("text", power, **place))
 
     described = []
     for i, (name, value) in enumerate(values.items()):
@@ -385,7 +385,7 @@ def draw_levels(values: Mapping[str, float], low: int, high: int, label: str) ->
         body.append(element("text", number, x=355, y=y + 12, text_anchor="end"))
         body.append(element("rect", x=left, y=y + 2, **bar))
         described.append(f"{name} {number}")
-    return svg(WIDTH, bottom + 32, f"{label}: {', '.join(described)}", "".join(body))
+    return svg(WIDTH, bottom + 36, f"{label}: {', '.join(described)}", "".join(body))
 
 
 def draw_signal(layers: Mapping[str, tuple[float, float, float]], low: int, high: int) -> str:
@@ -409,7 +409,7 @@ def draw_signal(layers: Mapping[str, tuple[float, float, float]], low: int, high
         y = f"{bottom - unit * (exponent - low):.1f}"
         mark = {"x1": left, "y1": y, "x2": right, "y2": y}
         body.append(element("line", **mark, stroke="currentColor", stroke_opacity=0.2))
-        power = "10" + element("tspan", f"{exponent}", dy=-4, font_size=10)
+        power = "10" + element("tspan", f"{exponent}", dy=-4)
         body.append(element("text", power, x=left - 4, y=f"{float(y) + 4:.1f}", text_anchor="end"))
     body.append(element("text", "on", x=left - 4, y=bottom + 34, text_anchor="end"))
 
