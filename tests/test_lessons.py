@@ -6,7 +6,18 @@ from test_book import Visit, host  # noqa: F401, a fixture
 from helpers import ROOT
 
 # Those that are written in the order that CONTRIBUTING.md gives.
-LESSONS = ["basics", "architecture", "parameters", "relu", "pooling"]
+LESSONS = [
+    "basics",
+    "architecture",
+    "parameters",
+    "relu",
+    "two_gpus",
+    "pooling",
+    "augmentation",
+    "learning",
+    "results",
+    "paper_and_code",
+]
 DESK = {"viewport": {"width": 1280, "height": 800}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 

@@ -25,10 +25,14 @@ from alexnet.bookkit.svg import (
 )
 
 WIDTH = 360
+CROSSING = "#009e73"  # what goes from one column to the other
 
 
 def draw_columns(
-    shapes: Mapping[str, tuple[int, ...]], crossing: Sequence[str], chosen: str
+    shapes: Mapping[str, tuple[int, ...]],
+    crossing: Sequence[str],
+    chosen: str,
+    traffic: Mapping[str, float] | None = None,
 ) -> str:
     """Draw the net of two columns, the image on top, with one layer highlighted.
 
@@ -37,7 +41,10 @@ def draw_columns(
             or (units,). The first is the image.
         crossing: the layers that read both columns.
         chosen: the layer to highlight, with the lines that lead to it.
+        traffic: how wide the lines are that lead to a layer from the other column, by layer; they
+            are green then.
     """
+    traffic = traffic or {}
     names = list(shapes)
     body = []
     y = 34.0  # of the middle of a block's top face
@@ -59,6 +66,8 @@ def draw_columns(
                 if not reads_all and i != j:
                     continue
                 stroke, width = (color, 2.5) if is_chosen else ("currentColor", 0.6)
+                if name in traffic and i != j:
+                    stroke, width = CROSSING, round(traffic[name], 1)
                 body.append(line(x_above, y_above, x, y - depth, stroke, width))
         for x, color in blocks:
             opacity = 1 if is_chosen else 0.45
@@ -67,7 +76,7 @@ def draw_columns(
         size = f"{shape[0]}" if is_flat else f"{shape[1]}×{shape[2]}×{shape[0]}"
         weight = "bold" if is_chosen else "normal"
         body.append(element("text", name, x=272, y=f"{y + 2:.0f}", font_weight=weight))
-        body.append(element("text", size, x=272, y=f"{y + 14:.0f}", font_size=9.5))
+        body.append(element("text", size, x=272, y=f"{y + 14:.0f}", font_size=10.5))
 
         bottom = y + depth + thickness
         above = [(x, bottom) for x, _ in blocks]
@@ -188,7 +197,7 @@ def draw_windows(size: int, count: int, kernel: int, stride: int, shown: int = 5
         is_over_edge = start + kernel > size
         color, ink = (SECOND, "#000") if is_over_edge else (FIRST, "#fff")
         width = f"{kernel * unit - 1.5:.1f}"
-        number = {"x": f"{x + 4:.1f}", "y": y + 10, "font_size": 10, "font_weight": "bold"}
+        number = {"x": f"{x + 4:.1f}", "y": y + 10, "font_size": 10.5, "font_weight": "bold"}
         body.append(element("rect", x=f"{x:.1f}", y=y, width=width, height=13, rx=2, fill=color))
         body.append(element("text", f"{window + 1}", **number, fill=ink))
 
@@ -223,7 +232,7 @@ def draw_ratios(rows: Mapping[str, tuple[int, int]], unit: str) -> str:
         body.append(element("path", d=marks, stroke="currentColor", stroke_opacity=opacity))
         if doublings % 2 == 0:
             factor = _power_of_two(doublings) if doublings else unit
-            body.append(element("text", factor, x=x, y=16, text_anchor="middle", font_size=10))
+            body.append(element("text", factor, x=x, y=16, text_anchor="middle", font_size=10.5))
 
     described = []
     for i, (name, (value, reference)) in enumerate(rows.items()):
@@ -434,6 +443,49 @@ def draw_signal(layers: Mapping[str, tuple[float, float, float]], low: int, high
     return svg(WIDTH, bottom + 42, ", ".join(described), "".join(body))
 
 
+# Seconds in each unit, from the largest on
+UNITS = {"year": 31_557_600, "day": 86_400, "hour": 3600, "minute": 60, "second": 1}
+
+
+def in_words(seconds: float) -> str:
+    """Write a duration in the largest unit that there is one of, such as "5.5 days"."""
+    for name, unit in UNITS.items():
+        if seconds >= unit or unit == 1:
+            number = f"{seconds / unit:.2g}" if seconds < 100 * unit else f"{seconds / unit:,.0f}"
+            return f"{number} {name}" if number == "1" else f"{number} {name}s"
+    raise AssertionError("the last unit is taken in any case")
+
+
+def draw_durations(seconds: Mapping[str, float]) -> str:
+    """Draw a bar a name on a logarithmic axis of time, with its length in words.
+
+    Args:
+        seconds: length of each bar by name; shorter than a second is drawn as one, longer than 100
+            years as 100.
+    """
+    left, width, pitch = 22, 326, 44
+    decade = width / log10(100 * UNITS["year"])  # from a second to a hundred years
+    bottom = 6 + pitch * len(seconds)
+    body = []
+    for name, unit in UNITS.items():
+        x = f"{left + decade * log10(unit):.0f}"
+        # The marks stand beside the bars only: the words are above them.
+        marks = "".join(f"M{x} {22 + pitch * i}v22" for i in range(len(seconds)))
+        body.append(element("path", d=marks, stroke="currentColor", stroke_opacity=0.3))
+        body.append(element("text", name, x=x, y=bottom + 14, text_anchor="middle"))
+
+    described = []
+    for i, (name, value) in enumerate(seconds.items()):
+        y = 4 + pitch * i
+        length = min(max(decade * log10(value), 1), width) if value > 1 else 1
+        text = f"{name}: {in_words(value)}"
+        bar = {"width": f"{length:.1f}", "height": 16, "rx": 2, "fill": FIRST}
+        body.append(element("text", text, x=left, y=y + 15, font_size=13, font_weight="bold"))
+        body.append(element("rect", x=left, y=y + 21, **bar))
+        described.append(text)
+    return svg(WIDTH, bottom + 20, ", ".join(described), "".join(body))
+
+
 def draw_against(values: Mapping[str, float], chosen: str, reference: str, label: str) -> str:
     """Draw a dot a name on one axis, and how far the chosen one is from the reference.
 
@@ -475,7 +527,7 @@ def draw_against(values: Mapping[str, float], chosen: str, reference: str, label
 
     for tick in range(int(low) + 1, int(high) + 1):
         place = {"x": f"{to_x(tick):.1f}", "y": bottom + 12, "text_anchor": "middle"}
-        body.append(element("text", f"{tick}", **place, font_size=10))
+        body.append(element("text", f"{tick}", **place))
     body.append(element("text", escape(label), x=left, y=bottom + 26))
     described = f"{chosen} {values[chosen]:.2f}, {reference} {values[reference]:.2f}"
     return svg(WIDTH, bottom + 32, f"{label}: {described}", "".join(body))
@@ -522,6 +574,38 @@ def draw_beside(
     return svg(WIDTH, 24 + pitch * max(len(left), len(right)), label, "".join(body))
 
 
+def draw_waterfall(values: Mapping[str, float], label: str) -> str:
+    """Draw numbers that fall, a bar each, with what each takes off the one before it.
+
+    Args:
+        values: in per cent, by name, each at most the one before it.
+        label: alternative text, before the numbers.
+    """
+    pitch, height, left = 42, 17, 4
+    unit = (WIDTH - 2 * left) / max(values.values())
+    body = []
+    described = []
+    before = None
+    for i, (name, value) in enumerate(values.items()):
+        y = 20 + pitch * i
+        end = left + unit * value
+        place = {"y": y, "height": height}
+        body.append(element("text", escape(name), x=left, y=y - 5))
+        kept = {"x": left, "width": f"{unit * value:.1f}", "fill": BOTH, "fill_opacity": 0.45}
+        body.append(element("rect", **place, **kept))
+        text = f"{value:.1f} %"
+        if before is not None:
+            taken = before - value
+            off = {"x": f"{end:.1f}", "width": f"{unit * taken:.1f}", "fill": FIRST}
+            body.append(element("rect", **place, **off))
+            text += f" (−{taken:.1f})"
+        place = {"x": WIDTH - left, "y": y - 5, "text_anchor": "end", "font_weight": "bold"}
+        body.append(element("text", text, **place))
+        described.append(f"{name} {text}")
+        before = value
+    return svg(WIDTH, 4 + pitch * len(values), f"{label}: {', '.join(described)}", "".join(body))
+
+
 def draw_lineage(rows: Sequence[tuple[str, str, str, bool]]) -> str:
     """Draw training runs that were developed from each other, one below the other.
 
@@ -548,7 +632,7 @@ def draw_lineage(rows: Sequence[tuple[str, str, str, bool]]) -> str:
         body.append(element("text", escape(error), x=WIDTH - 4, y=y + 4, text_anchor="end"))
         for text in wrap(changed, 50 if is_branch else 54):
             y += 14
-            body.append(element("text", escape(text), x=x + 12, y=y + 4, font_size=10))
+            body.append(element("text", escape(text), x=x + 12, y=y + 4, font_size=10.5))
         y += 19
     described = "; ".join(f"{name}: {changed} {error}".strip() for name, error, changed, _ in rows)
     return svg(
@@ -596,27 +680,38 @@ def draw_lineage_map(
 
 
 def draw_before_and_after(
-    before: Sequence[float], after: Sequence[float], top: float, label: str
+    before: Sequence[float],
+    after: Sequence[float],
+    divisors: Sequence[float],
+    top: float,
+    marked: Collection[int] = (),
 ) -> str:
-    """Draw a row of activations as pairs of bars from zero: gray before, blue after.
+    """Draw what maps put out, as pairs of bars from zero: gray before, in color what is left.
+
+    Below each pair stand the number of the map and what it is divided by.
 
     Args:
         before: zero or more each.
         after: as many, zero or more each.
+        divisors: as many.
         top: the value at the upper edge; longer bars stop there.
-        label: what they are, for the axis and the alternative text.
+        marked: the maps whose bars are orange, not blue.
     """
-    unit = 330 / len(before)  # width of a pair
+    unit = 322 / len(before)  # width of a pair
     height = 150
     zero = height + 10
-    body = [element("line", x1=24, y1=zero, x2=356, y2=zero, stroke="currentColor")]
+    rows = {"map": zero + 16, "÷": zero + 32}
+    small = {"font_size": 10.5}
+    body = [element("line", x1=30, y1=zero, x2=356, y2=zero, stroke="currentColor")]
     for tick in (0, top / 2, top):
         y = 10 + height * (1 - tick / top)
         body.append(
-            element("text", f"{tick:g}", x=20, y=f"{y + 4:.0f}", text_anchor="end", font_size=10)
+            element("text", f"{tick:g}", x=26, y=f"{y + 4:.0f}", text_anchor="end", **small)
         )
-        across = {"x1": 24, "y1": f"{y:.0f}", "x2": 356, "y2": f"{y:.0f}"}
+        across = {"x1": 30, "y1": f"{y:.0f}", "x2": 356, "y2": f"{y:.0f}"}
         body.append(element("line", **across, stroke="currentColor", stroke_opacity=0.15))
+    for name, y in rows.items():
+        body.append(element("text", name, x=26, y=y, text_anchor="end", **small))
 
     def bar(value: float, x: float, width: float, color: str, opacity: float) -> str:
         length = height * min(value / top, 1)
@@ -631,14 +726,19 @@ def draw_before_and_after(
         )
 
     described = []
-    for i, (old, new) in enumerate(zip(before, after, strict=True)):
-        x = 26 + i * unit
+    for i, (old, new, divisor) in enumerate(zip(before, after, divisors, strict=True)):
+        x = 32 + i * unit
+        color = SECOND if i in marked else FIRST
         body.append(bar(old, x + 0.05 * unit, 0.9 * unit, BOTH, 0.4))
-        body.append(bar(new, x + 0.2 * unit, 0.6 * unit, FIRST, 1))
-        described.append(f"{old:.2f} to {new:.2f}")
-    body.append(element("text", label, x=190, y=height + 26, text_anchor="middle"))
-    alternative = f"{label}, before and after: {', '.join(described)}"
-    return svg(WIDTH, height + 32, alternative, "".join(body))
+        body.append(bar(new, x + 0.2 * unit, 0.6 * unit, color, 1))
+        # At most three figures, so that they do not touch
+        divided = f"{divisor:.1f}" if divisor < 10 else f"{divisor:.0f}"
+        for text, y in zip((str(i), divided), rows.values()):
+            middle = f"{x + 0.5 * unit:.1f}"
+            body.append(element("text", text, x=middle, y=y, text_anchor="middle", **small))
+        described.append(f"{old:.0f} to {new:.1f}")
+    label = f"the output of each map, before and after: {', '.join(described)}"
+    return svg(WIDTH, height + 48, label, "".join(body))
 
 
 def draw_answers(linear: Sequence[float], after: Sequence[float], top: float) -> str:
@@ -661,7 +761,7 @@ def draw_answers(linear: Sequence[float], after: Sequence[float], top: float) ->
         across = {"x1": 28, "y1": f"{y:.0f}", "x2": 356, "y2": f"{y:.0f}"}
         body.append(element("line", **across, stroke="currentColor"))
     for value, y in ((high, 20), (low, 110), (top, 146), (0, floor)):
-        body.append(element("text", f"{value:g}", x=25, y=y + 4, text_anchor="end", font_size=10))
+        body.append(element("text", f"{value:g}", x=26, y=y + 4, text_anchor="end", font_size=10.5))
     body.append(element("text", "linear output of each map", x=30, y=12))
     body.append(element("text", "what comes out", x=30, y=134))
 
@@ -676,7 +776,7 @@ def draw_answers(linear: Sequence[float], after: Sequence[float], top: float) ->
         gray_bar = {"x": x, "y": f"{gray_top:.1f}", "width": width, "height": f"{gray:.1f}"}
         blue = 80 * min(rest / top, 1)
         blue_bar = {"x": x, "y": f"{floor - blue:.1f}", "width": width, "height": f"{blue:.1f}"}
-        centered = {"text_anchor": "middle", "font_size": 9}
+        centered = {"text_anchor": "middle", "font_size": 10.5}
         body.append(element("rect", **gray_bar, fill=BOTH, fill_opacity=0.6))
         body.append(element("rect", **blue_bar, fill=FIRST))
         body.append(element("text", f"{i}", x=middle, y=238, **centered))
@@ -734,16 +834,16 @@ def draw_units(values: Sequence[float], kept: Sequence[bool], top: float, label:
         row, column = divmod(i, across)
         x = 12 + pitch * column
         y = 12 + pitch * row
-        # Every unit has both shapes, one of them of size 0, so that the page can move from one to
-        # the other by changing numbers only.
+        # Every unit has both shapes, one of them not to be seen, so that the page can change from
+        # one to the other by changing two numbers.
         radius = 10 * min(value / top, 1) ** 0.5 if is_kept else 0
-        arm = 0 if is_kept else 4
-        left, right = f"{x - arm:.1f}", f"{x + arm:.1f}"
-        upper, lower = f"{y - arm:.1f}", f"{y + arm:.1f}"
-        cross = f"M{left} {upper}L{right} {lower}M{left} {lower}L{right} {upper}"
         disc = {"cx": f"{x:.1f}", "cy": f"{y:.1f}", "r": f"{radius:.1f}"}
         body.append(element("circle", **disc, fill=FIRST))
-        body.append(element("path", d=cross, stroke=SECOND, stroke_width=2))
+        left, right, upper, lower = x - 4, x + 4, y - 4, y + 4
+        cross = f"M{left:.1f} {upper:.1f}L{right:.1f} {lower:.1f}"
+        cross += f"M{left:.1f} {lower:.1f}L{right:.1f} {upper:.1f}"
+        shown = 0 if is_kept else 1
+        body.append(element("path", d=cross, stroke=SECOND, stroke_width=2, opacity=shown))
     last_row = (len(values) - 1) // across
     return svg(WIDTH, round(24 + pitch * last_row), label, "".join(body))
 

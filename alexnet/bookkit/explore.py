@@ -242,7 +242,9 @@ def _input_html(name: str, values: list, start: int) -> str:
         checked = " checked" if stop == start else ""
         button = f'<input type="radio" name="{name}" value="{stop}"{checked}>'
         buttons += f"<label>{button} {escape(str(value))}</label>"
-    return f"<fieldset><legend>{label}</legend>{buttons}</fieldset>"
+    # Many buttons have the whole width.
+    style = ' style="grid-column:1/-1"' if len(values) >= SLIDER_STOPS else ""
+    return f"<fieldset{style}><legend>{label}</legend>{buttons}</fieldset>"
 
 
 def _to_frame(drawing: Figure | str, name: str) -> str:

@@ -8,6 +8,7 @@ besides is made here:
 - in the section "Exercises" a paragraph that begins with "Exercise 1." in
   bold becomes a box, and one that begins with "Solution." a folded one, with
   all that follows it up to the next exercise;
+- below a heading "One by one" each section folds to its heading;
 - links to ``references.md#key`` lead to the work with that key in
   ``references.bib``;
 - links to ``#A-heading`` lead to a heading as JupyterLab names it;
@@ -81,6 +82,27 @@ def boxes_of_exercises(content):
     return boxes
 
 
+def fold_entries(document):
+    """Fold the sections below "One by one"; fold.js opens those linked to."""
+    for section in document.findall(nodes.section):
+        if section[0].astext() != "One by one":
+            continue
+        for entry in section.children:
+            if isinstance(entry, nodes.section):
+                title, *content = entry.children
+                entry[:] = [
+                    raw_html('<details class="entry"><summary>'),
+                    title,
+                    raw_html("</summary>"),
+                    *content,
+                    raw_html("</details>"),
+                ]
+
+
+def raw_html(markup):
+    return nodes.raw("", markup, format="html")
+
+
 def link_states(document):
     """Make links to a state of the net: MyST would look for an anchor."""
     for link in list(document.findall(addnodes.pending_xref)):
@@ -97,6 +119,7 @@ def frame(app, document):
     link_states(document)
     frame_quotations(document)
     frame_exercises(document)
+    fold_entries(document)
 
 
 def name_works(app, env):

@@ -11,14 +11,17 @@ from alexnet.bookkit.drawings import (
     draw_against,
     draw_answers,
     draw_before_and_after,
+    draw_beside,
     draw_cloud,
     draw_columns,
     draw_comparison,
     draw_cones,
     draw_crop,
     draw_descent,
+    draw_durations,
     draw_field,
     draw_filtered,
+    draw_kept,
     draw_landscape,
     draw_levels,
     draw_lineage,
@@ -29,7 +32,9 @@ from alexnet.bookkit.drawings import (
     draw_signal,
     draw_tinted,
     draw_units,
+    draw_waterfall,
     draw_windows,
+    in_words,
 )
 from alexnet.bookkit.stats import Interval
 from alexnet.bookkit.svg import BOTH, FIRST, SECOND
@@ -40,6 +45,11 @@ WALK = np.array([[0.5, 0.5], [2.0, -1]])
 DRAWINGS = [
     draw_comparison([25.2, 24.6], [23.9, 24.1], Interval(0.9, -0.4, 2.2), 1.0),
     draw_columns(SHAPES, ["conv2"], "conv2"),
+    draw_columns(SHAPES, ["conv2"], "conv1", {"conv2": 7.5}),
+    draw_beside(
+        [("a", "first"), None], [("b", "2nd", True), ("a", "1st", False)], ("l", "r"), "two"
+    ),
+    draw_waterfall({"all": 26.2, "one net": 18.2}, "error"),
     draw_field(PHOTO, (-2, 4), 11, "a square"),
     draw_windows(224, 55, 11, 4),
     draw_ratios({"weights": (200, 100), "work": (10, 100)}, "conv2"),
@@ -49,12 +59,14 @@ DRAWINGS = [
     draw_signal({"conv1": (16.0, 14.0, 0.5), "fc2": (1e9, 1e-9, 1.0)}, -6, 4),
     draw_against({"all": 40.7, "half": 42.0, "more": 39.1}, "half", "all", "error (%)"),
     draw_lineage([("1", "40 %", "a", False), ("2", "", "wider", False), ("3", "", "b", True)]),
-    draw_before_and_after([0.0, 30, 99], [0.0, 15, 20], 90, "output"),
+    draw_before_and_after([0.0, 30, 99], [0.0, 15, 9], [1.7, 2, 11.4], 90, [1]),
     draw_answers([-30, 0, 90], [0.0, 0.5, 40.0], 30),
     draw_pooled(np.eye(8), np.eye(3), 3, 2),
     draw_units([0.0, 1, 4, 9], [True, True, False, True], 4, "units"),
     draw_descent(draw_landscape([WALK], (1, 2)), WALK, (360, 270), "a walk"),
-    draw_crop(PHOTO, 4, 2, 11, True, "a window"),
+    draw_crop(PHOTO, 4, 2, 11, True, "a window", "left top"),
+    draw_kept({"wide": np.zeros((20, 30, 3), np.uint8), "square": PHOTO}, 2, "photographs"),
+    draw_durations({"1 epoch": 0.5, "90 epochs": 4e10}),
     draw_filtered(PHOTO[..., 0], np.eye(30) - 0.5, "an edge"),
     draw_tinted(PHOTO, [0.1, 0.0, -0.1], 0.9, "a tint"),
     draw_cloud(np.eye(3), np.eye(3) * 0.1, [0.1, 0, 0], "a cloud"),
@@ -131,9 +143,11 @@ def test_levels_are_logarithmic_and_stop_at_the_edges():
 
 
 def test_before_and_after_are_on_one_scale():
-    drawing = draw_before_and_after([30.0, 99], [15.0, 20], 90, "x")
+    drawing = draw_before_and_after([30.0, 99], [15.0, 20], [2.0, 17.9], 90, marked=[1])
     heights = numbers('height="([0-9.]+)" fill="#', drawing)
     assert heights == [50, 25, 150, pytest.approx(33.3)]
+    assert f'height="33.3" fill="{SECOND}"' in drawing
+    assert re.findall(">([0-9.]+)</text>", drawing)[-4:] == ["0", "2.0", "1", "18"]
 
 
 def test_answers_hang_from_zero_or_stand_on_it():
@@ -147,8 +161,7 @@ def test_answers_hang_from_zero_or_stand_on_it():
 def test_a_dropped_unit_is_a_cross_and_a_kept_one_has_its_area():
     drawing = draw_units([1.0, 4, 4], [True, True, False], 4, "x")
     assert numbers(' r="([0-9.]+)"', drawing) == [5, 10, 0]
-    crosses = re.findall('<path d="M([0-9.]+) ([0-9.]+)L([0-9.]+)', drawing)
-    assert [float(x1) - float(x0) for x0, _, x1 in crosses] == [0, 0, 8]
+    assert numbers(' opacity="([0-9.]+)"', drawing) == [0, 0, 1]
 
 
 def test_a_walk_has_a_line_a_dot_at_each_step_and_two_discs():
@@ -176,6 +189,27 @@ def test_the_mirrored_window_shows_the_same_pixels():
     moved = re.search(r"translate\((-?\d+) (-?\d+)\) scale\((-?1) 1\)", drawing)
     shift, down, scale = map(int, moved.groups())
     assert scale * 2 + shift == 11 and scale * 13 + shift == 0 and down == -4
+
+
+def test_a_window_is_dragged_only_in_an_explorer():
+    assert "data-drags" not in draw_crop(PHOTO, 4, 2, 11, False, "x")
+    assert 'data-drags="left top"' in draw_crop(PHOTO, 4, 2, 11, False, "x", "left top")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.25, "0.25 seconds"),
+        (1, "1 second"),
+        (3600, "1 hour"),
+        (125 * 86_400, "125 days"),
+        (5.5 * 86_400, "5.5 days"),
+        (5e9, "158 years"),
+    ],
+)
+def test_a_duration_is_said_in_its_largest_unit(seconds, words):
+    assert in_words(seconds) == words
+    assert f"90 epochs: {words}" in draw_durations({"90 epochs": seconds})
 
 
 def test_two_tints_on_a_page_do_not_share_a_filter():
@@ -273,3 +307,23 @@ def test_a_comparison_says_its_verdict_and_stays_on_its_axis(interval, said, col
     assert len(dots) == 4
     # Fewer errors lie further to the right
     assert float(dots[0].get("cx")) < float(dots[2].get("cx"))
+
+
+def test_what_crosses_is_as_wide_as_asked():
+    drawing = draw_columns(SHAPES, ["conv2"], "conv1", {"conv2": 7.5})
+    wide = re.findall('stroke="#009e73" stroke-width="([0-9.]+)"', drawing)
+    assert wide == ["7.5", "7.5"]  # from each column to the other
+
+
+def test_a_waterfall_says_what_each_step_takes():
+    drawing = draw_waterfall({"all": 26.2, "one net": 18.2, "five": 16.4}, "error")
+    assert "error: all 26.2 %, one net 18.2 % (−8.0), five 16.4 % (−1.8)" in drawing
+    taken = [float(bar) for bar in re.findall(f'width="([0-9.]+)" fill="{FIRST}"', drawing)]
+    assert taken[0] / taken[1] == pytest.approx(8.0 / 1.8, rel=0.01)
+
+
+def test_the_same_step_is_joined_and_a_new_one_is_not():
+    drawing = draw_beside(
+        [("a", "first"), None], [("b", "new", True), ("a", "1st", False)], ("l", "r"), ""
+    )
+    assert drawing.count("<line") == 1 and drawing.count("<rect") == 3
