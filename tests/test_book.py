@@ -103,6 +103,17 @@ def test_every_figure_has_a_caption(pages, name):
         assert image.get("alt"), str(image)[:200]
 
 
+def test_all_figures_are_numbered_in_one_series(pages):
+    """Explorers as well, in the order of the book; the net on the first page has a name."""
+    numbers = []
+    for name in CHAPTERS:
+        for figure in pages[name].select("article.bd-article figure:not(.net)"):
+            number = figure.select_one("figcaption .caption-number")
+            assert number, str(figure)[:200]
+            numbers.append(number.get_text(strip=True))
+    assert numbers == [f"Fig. {i}" for i in range(1, len(numbers) + 1)]
+
+
 def test_every_exercise_has_a_folded_solution(pages):
     for name in NOTEBOOKS:
         exercises = {tag["id"] for tag in pages[name].select("div.exercise")}
@@ -467,6 +478,32 @@ def move_slider(slider, touch, check_stops, check_frame):
         assert slider.input_value() == str(stop)
         check_frame()
     slider.fill(start)
+
+
+@pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])
+def test_a_window_is_dragged_on_its_photograph(browser, host, device):
+    """And stops at the edges; the sliders say where it is."""
+    with Visit(browser, f"{host}/book/augmentation.html", **device) as visit:
+        page = visit.page
+        explorer = page.locator("figure.explore:has([data-drags])")
+        window = explorer.locator("[data-drags]")
+        window.scroll_into_view_if_needed()
+        left, top = explorer.locator("input[name=left]"), explorer.locator("input[name=top]")
+        before = int(left.input_value()), int(top.input_value())
+        unit = window.evaluate("window => window.getScreenCTM().a")
+        box = window.bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x - 9 * unit, y + 5 * unit, steps=3)
+        moved = int(left.input_value()) - before[0], int(top.input_value()) - before[1]
+        assert moved == (-9, 5)
+        page.mouse.move(x - 99 * unit, y + 99 * unit, steps=3)
+        page.mouse.up()
+        page.mouse.move(x, y)
+        assert (left.input_value(), top.input_value()) == ("0", "32")
+        assert (window.get_attribute("x"), window.get_attribute("y")) == ("0", "32")
+        assert visit.complaints == []
 
 
 def shown_run(figure):
