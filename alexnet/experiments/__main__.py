@@ -65,8 +65,8 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data",
         type=Path,
-        help=f"folder with CIFAR-10, or to download it to ({CIFAR10_ROOT}); of tiny-imagenet and "
-        f"cuts, what alexnet.prepare made ({TINY_IMAGENET_ROOT})",
+        help=f"folder with CIFAR-10, or to download it to ({CIFAR10_ROOT}); of tiny-imagenet, "
+        f"cuts and confusion, what alexnet.prepare made ({TINY_IMAGENET_ROOT})",
     )
     parser.add_argument(
         "--out",
@@ -147,10 +147,11 @@ def _load_dataset(args: argparse.Namespace) -> InMemoryDataset:
         return race.load_patches((128, 8) if args.quick else race.PER_CLASS)
     if args.name == "kernels":
         return photo_exemplars(768 if args.quick else 9_216)
-    is_tiny_imagenet = args.name.startswith("tiny-imagenet") or args.name == "cuts"
+    trains_nothing = args.name in ("cuts", "confusion")
+    is_tiny_imagenet = args.name.startswith("tiny-imagenet") or trains_nothing
     if args.quick:
         return photo_patches(320, 64) if is_tiny_imagenet else photo_patches(128)
-    if args.name == "cuts":  # which trains nothing
+    if trains_nothing:
         return tiny_imagenet_val(args.data or TINY_IMAGENET_ROOT)
     if is_tiny_imagenet:
         root, taken = args.data or TINY_IMAGENET_ROOT, "Tiny ImageNet's 100,000"

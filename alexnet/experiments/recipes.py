@@ -23,6 +23,7 @@ from alexnet.experiments.config import (
     ExperimentConfig,
     describe,
 )
+from alexnet.experiments.confusion import confusion
 from alexnet.experiments.cuts import cuts
 from alexnet.experiments.nets import NORMS, REPLACEMENTS
 from alexnet.experiments.runner import LICENSE, Runner, describe_machine
@@ -558,4 +559,5 @@ EXPERIMENTS: dict[str, Callable[[Runner], None]] = {
     "tiny-imagenet-kernels": tiny_imagenet_kernels,
     "limits": limits,
     "cuts": cuts,
+    "confusion": confusion,
 }

@@ -41,7 +41,7 @@ def slow_if_long(name):
 
 
 ONE_RUN = ("kernels", "tiny-imagenet-kernels")
-NO_RUN = ("small", "cuts")  # nets that there are, evaluated
+NO_RUN = ("small", "cuts", "confusion")  # nets that there are, evaluated
 TRAINING = [slow_if_long(name) for name in EXPERIMENTS if name not in (*ONE_RUN, *NO_RUN)]
 
 

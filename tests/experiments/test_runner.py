@@ -94,7 +94,7 @@ def test_what_is_recorded_carries_all_that_it_takes_to_run_it_again(path):
     if path.stem.startswith("tiny-imagenet"):
         data = file["data"]
         assert (data["name"], data["train"], data["test"]) == ("Tiny ImageNet", 100_000, 10_000)
-    elif path.stem == "cuts":  # trains nothing
+    elif path.stem in ("cuts", "confusion"):  # train nothing
         assert (file["data"]["name"], file["data"]["test"]) == ("Tiny ImageNet", 10_000)
     elif path.stem.startswith("race"):  # patches of the photographs in the page
         images = {"race": 3840, "race-dropout": 384}[path.stem]
@@ -102,7 +102,7 @@ def test_what_is_recorded_carries_all_that_it_takes_to_run_it_again(path):
     elif path.stem != "kernels":
         assert file["data"]["name"] == "CIFAR-10"
         assert (file["data"]["train"], file["data"]["test"]) == (50_000, 10_000)
-    assert file["runs"] or path.stem in ("small", "cuts")
+    assert file["runs"] or path.stem in ("small", "cuts", "confusion")
     for run in file["runs"]:
         config = ExperimentConfig(**run["config"] | {"pool": tuple(run["config"]["pool"])})
         machine = r".+; torch \S+, torchvision \S+, Python 3\.\d+\.\d+"

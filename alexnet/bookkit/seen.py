@@ -1,0 +1,246 @@
+"""Drawings of what a trained net sees: its guesses, its maps, its answer with a part covered.
+
+Those that a chapter shows as they are, are HTML that fits a phone; those of explorers are SVG.
+"""
+
+import io
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from alexnet.bookkit.first_page import GAP, palette, scale_of
+from alexnet.bookkit.svg import BOTH, FIRST, SECOND, element, embed_image, pixel_image, svg
+
+WIDTH = 360  # of a drawing, that of a phone
+RIGHT = "#009e73"  # of a guess that is right; it has a tick as well
+MAPS_IN_A_ROW = 4  # of each column
+STOP = 12  # units of a drawing for a stop of the square
+LINE = 20  # units from one guess to the next
+
+Guess = tuple[str, float, bool]  # the class, its probability, and whether it is right
+
+
+def _name(word: str, is_right: bool) -> str:
+    return f"{word} ✓" if is_right else word
+
+
+def _percent(probability: float) -> str:
+    return f"{100 * probability:.0f} %"
+
+
+def guess_cards(photographs: Mapping[str, tuple[np.ndarray, Sequence[Guess]]]) -> str:
+    """Write photographs with the guesses below each, side by side as far as there is room.
+
+    Args:
+        photographs: by name the photograph, uint8 (H, H, 3), and the guesses, the first one first.
+    """
+    cards = ""
+    for name, (photograph, guesses) in photographs.items():
+        picture = element(
+            "img",
+            src=embed_image(photograph),
+            alt=name,
+            style="width:100%;border-radius:4px;display:block",
+        )
+        bars = ""
+        for word, probability, is_right in guesses:
+            color = RIGHT if is_right else BOTH
+            fill = f"linear-gradient(90deg,{color}55 {100 * probability:.1f}%,transparent 0)"
+            text = element("span", escape(_name(word, is_right)), style="overflow:hidden")
+            text += element("span", _percent(probability))
+            weight = "font-weight:600" if is_right else "font-weight:400"
+            style = (
+                f"display:flex;justify-content:space-between;white-space:nowrap;gap:.3em;{weight}"
+            )
+            style += f";background:{fill};padding:0 .3em;margin-top:2px"
+            bars += element("div", text, style=style)
+        title = element("figcaption", escape(name), style="font-weight:600;margin:.2em 0")
+        cards += element("figure", picture + title + bars, style="margin:0;break-inside:avoid")
+    grid = "display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:1.2em 1em"
+    return element("div", cards, style=f"{grid};font-size:.85em;line-height:1.4")
+
+
+def neighbor_table(rows: Mapping[str, tuple[np.ndarray, Sequence[tuple[str, bool]]]]) -> str:
+    """Write photographs, and beside each the names of its neighbors.
+
+    Args:
+        rows: by name the photograph, uint8 (H, H, 3), and the class of each neighbor with whether
+            it is the photograph's own.
+    """
+    body = ""
+    for name, (photograph, neighbors) in rows.items():
+        picture = element("img", src=embed_image(photograph), alt=name, style="width:56px")
+        names = []
+        for word, is_own in neighbors:
+            text = escape(_name(word, is_own))
+            names.append(element("b", text) if is_own else text)
+        cells = element("td", picture, style="padding:2px 8px 2px 0;width:64px")
+        cells += element("th", escape(name), scope="row", style="text-align:left;padding:2px 8px")
+        cells += element("td", ", ".join(names), style="text-align:left;padding:2px 8px")
+        body += element("tr", cells)
+    return element("table", body, style="width:100%;font-size:.9em;line-height:1.35")
+
+
+def _guess_bars(guesses: Sequence[Guess], top: float, left: float, width: float) -> str:
+    """Bars with the class before and the per cent behind each."""
+    room = 130  # for the longest names that are among the guesses of the photographs
+    longest = width - room - 48
+    bars = ""
+    for i, (word, probability, is_right) in enumerate(guesses):
+        y = top + LINE * i
+        size = longest * probability
+        color = RIGHT if is_right else BOTH
+        text = {"y": f"{y + 13:.0f}", "font_weight": 600 if is_right else 400}
+        bars += element(
+            "text", escape(_name(word, is_right)), x=left + room - 6, **text, text_anchor="end"
+        )
+        bars += element(
+            "rect", x=left + room, y=f"{y + 3:.0f}", width=f"{size:.1f}", height=13, fill=color
+        )
+        bars += element("text", _percent(probability), x=f"{left + room + 5 + size:.1f}", **text)
+    return bars
+
+
+def _map_row(maps: Tensor, scale: float, color: str) -> str:
+    """Maps side by side as a data URI, in the color of their column.
+
+    Args:
+        maps: (N, side, side).
+        scale: the value that is shown as white.
+        color: of the column.
+    """
+    side = maps.shape[-1]
+    pitch = side + 1
+    picture = np.full((side, pitch * len(maps) - 1), GAP, np.uint8)
+    levels = (maps.double() / scale).clamp(0, 1) * (GAP - 1) + 0.5
+    for i, level in enumerate(levels):
+        picture[:, i * pitch : i * pitch + side] = level.floor().numpy()
+    image = Image.fromarray(picture, "P")
+    image.putpalette(np.array(palette(color), np.uint8).tobytes())
+    file = io.BytesIO()
+    image.save(file, "png", optimize=True, transparency=GAP)
+    return f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
+
+
+def draw_maps(
+    photograph: np.ndarray, guesses: Sequence[Guess], layers: Mapping[str, Tensor], label: str
+) -> str:
+    """Draw a photograph with its guesses, and below the strongest maps of each layer.
+
+    Of each column the four maps with the largest mean are shown, the first column's on the left.
+
+    Args:
+        photograph: uint8 (H, H, 3).
+        guesses: the first one first.
+        layers: by name its maps after ReLU, (maps, side, side), of both columns.
+        label: alternative text.
+    """
+    body = element("image", href=embed_image(photograph), width=104, height=104)
+    body += _guess_bars(guesses, 0, 104, WIDTH - 104)
+    side = 36
+    room = MAPS_IN_A_ROW * (side + 1) - 1
+    x = {FIRST: 46, SECOND: WIDTH - room}
+    y = 132
+    for title, color in (("first column", FIRST), ("second column", SECOND)):
+        body += element("text", title, x=x[color], y=y - 5, fill=color)
+    for name, maps in layers.items():
+        body += element("text", name, x=0, y=f"{y + 23:.0f}")
+        scale = scale_of(maps)
+        for column, color in zip(maps.chunk(2), (FIRST, SECOND)):
+            strongest = column.mean((1, 2)).topk(MAPS_IN_A_ROW).indices
+            body += element(
+                "image",
+                x=x[color],
+                y=y,
+                width=room,
+                height=side,
+                preserveAspectRatio="none",
+                href=_map_row(column[strongest], scale, color),
+                style="image-rendering:pixelated",
+            )
+        y += side + 4
+    return svg(WIDTH, y - 2, label, body)
+
+
+def draw_covered(
+    photograph: np.ndarray,
+    square: tuple[int, int, float],
+    probabilities: np.ndarray,
+    guesses: Sequence[Guess],
+    label: str,
+    drags: str,
+) -> str:
+    """Draw a photograph with a gray square on it, and how sure the net is then.
+
+    The drawing's unit is a stop of the square, so that it is dragged.
+
+    Args:
+        photograph: uint8 (H, H, 3).
+        square: the stops across and down of its center, and its side in stops.
+        probabilities: (stops, stops), of the first guess for each place of the square, 0 to 1.
+        guesses: with the square where it is.
+        label: alternative text.
+        drags: the choices of an explorer that dragging moves, as ``"across down"``.
+    """
+    across, down, size = square
+    stops = len(probabilities)
+    side = STOP * (stops + 1)  # the first and the last stop are a stop from the edge
+    gap = WIDTH - 2 * side
+    top = probabilities.max()
+    parts = element("image", y=18, href=embed_image(photograph), width=side, height=side)
+    parts += element("text", "covered", x=0, y=12)
+    least = _percent(probabilities.min())
+    parts += element("text", f"{least} (dark) to {_percent(top)}", x=side + gap, y=12)
+    parts += pixel_image(probabilities / top, side + gap + STOP / 2, 18 + STOP / 2, side - STOP)
+    place = {"x": side + gap + STOP * (across + 0.5), "y": 18 + STOP * (down + 0.5)}
+    parts += element(
+        "rect", **place, width=STOP, height=STOP, fill="none", stroke=SECOND, stroke_width=2
+    )
+    parts += _guess_bars(guesses, 18 + side + 10, 0, WIDTH)
+    height = 18 + side + 10 + LINE * len(guesses)
+    body = element("g", parts, transform=f"scale({1 / STOP:.6f})")
+    body += element(
+        "rect",
+        x=f"{across + 1 - size / 2:.2f}",
+        y=f"{down + 1 + 18 / STOP - size / 2:.2f}",
+        width=size,
+        height=size,
+        fill="#808080",
+        stroke=SECOND,
+        stroke_width=0.2,
+        data_drags=drags,
+    )
+    return svg(WIDTH // STOP, -(-height // STOP), label, body)
+
+
+def draw_taken_for(
+    guesses: Sequence[Guess], neighbors: Sequence[Guess], lines: int, label: str
+) -> str:
+    """Draw what photographs of a class are taken for, and which classes are near to it.
+
+    It is short, since an explorer has one for each of two hundred classes.
+
+    Args:
+        guesses: classes with their share of the guesses, and whether it is the class itself.
+        neighbors: likewise, of the neighbors.
+        lines: of each of the two; what is not there is left empty.
+        label: alternative text.
+    """
+    body, top = "", 14
+    for title, rows in (("taken for", guesses), ("nearest in the last hidden layer", neighbors)):
+        texts = element("text", title, y=top, font_weight=600)
+        bars = {RIGHT: "", BOTH: ""}
+        for i, (word, share, is_own) in enumerate(rows[:lines]):
+            y = top + LINE * (i + 1)
+            text = f"{_name(escape(word), is_own)} {_percent(share)}"
+            texts += element("text", text, x=128, y=y)
+            bars[RIGHT if is_own else BOTH] += f"M0 {y - 10}h{120 * share:.0f}v13H0"
+        for color, path in bars.items():
+            texts += element("path", d=path, fill=color) if path else ""
+        body += texts
+        top += LINE * lines + 28
+    return svg(WIDTH, top - 22, label, body)

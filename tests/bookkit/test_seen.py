@@ -1,0 +1,93 @@
+"""Drawings of what a net sees: what is in them, and what is marked."""
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+
+from alexnet.bookkit.seen import (
+    STOP,
+    WIDTH,
+    draw_covered,
+    draw_maps,
+    draw_taken_for,
+    guess_cards,
+    neighbor_table,
+)
+
+PHOTOGRAPH = np.full((8, 8, 3), 200, np.uint8)
+GUESSES = [("ox", 0.5, False), ("bison <1>", 0.25, True), ("hog", 0.0, False)]
+
+
+def drawn(text):
+    """The drawing as a tree: it must be well formed, and have an alternative text."""
+    tree = ElementTree.fromstring(text)
+    assert tree.get("aria-label") and tree.get("role") == "img"
+    return tree
+
+
+def texts(tree):
+    return [node.text for node in tree.iter("text")]
+
+
+def test_cards_mark_what_is_right():
+    page = guess_cards({"bison": (PHOTOGRAPH, GUESSES)})
+    tree = ElementTree.fromstring(page)
+    words = [node.text for node in tree.iter("span")]
+    assert words == ["ox", "50 %", "bison <1> ✓", "25 %", "hog", "0 %"]
+    assert [image.get("alt") for image in tree.iter("img")] == ["bison"]
+    assert "50.0%,transparent" in page
+
+
+def test_neighbors_of_the_same_class_are_bold():
+    near = [("bison", True), ("ox", False)]
+    tree = ElementTree.fromstring(neighbor_table({"bison": (PHOTOGRAPH, near)}))
+    assert [node.text for node in tree.iter("b")] == ["bison ✓"]
+    assert tree.find(".//th").get("scope") == "row"
+
+
+@pytest.mark.parametrize("sides", [(27, 13, 6), (5, 5, 5)])
+def test_maps_of_both_columns(sides):
+    generator = torch.Generator().manual_seed(0)
+    layers = {
+        f"conv{i}": torch.rand(16, side, side, generator=generator) for i, side in enumerate(sides)
+    }
+    tree = drawn(draw_maps(PHOTOGRAPH, GUESSES, layers, "bison"))
+    assert {"conv0", "conv1", "conv2", "first column", "second column"} < set(texts(tree))
+    images = list(tree.iter("image"))
+    assert len(images) == 1 + 2 * 3
+    for image in images:
+        right = float(image.get("x", 0)) + float(image.get("width"))
+        assert right <= WIDTH
+    left, right = images[1], images[2]
+    assert float(left.get("x")) + float(left.get("width")) < float(right.get("x"))
+
+
+def test_a_map_of_zeros_is_drawn():
+    drawn(draw_maps(PHOTOGRAPH, GUESSES, {"conv1": torch.zeros(8, 6, 6)}, "nothing"))
+
+
+def test_the_square_is_where_it_is_said_and_can_be_dragged():
+    probabilities = np.linspace(0.1, 0.9, 169).reshape(13, 13)
+    places = []
+    for across in (0, 1, 12):
+        square = (across, 5, 3.5)
+        text = draw_covered(PHOTOGRAPH, square, probabilities, GUESSES, "bison", "across down")
+        tree = drawn(text)
+        [dragged] = [node for node in tree if node.get("data-drags")]  # in the drawing's own units
+        assert dragged.get("data-drags") == "across down"
+        places.append(float(dragged.get("x")) + 3.5 / 2)
+    assert places == [1, 2, 13]  # a stop a unit
+    assert "10 % (dark) to 90 %" in texts(tree)
+    assert tree.get("viewBox").split()[2] == str(WIDTH // STOP)
+
+
+def test_what_is_not_there_leaves_its_place_empty():
+    long = draw_taken_for(GUESSES * 3, GUESSES, 5, "bison")
+    short = draw_taken_for(GUESSES[:1], [], 5, "bison")
+    assert len(texts(drawn(long))) == 2 + 5 + 3 and len(texts(drawn(short))) == 2 + 1
+    boxes = [re.search('viewBox="(.*?)"', drawing)[1] for drawing in (long, short)]
+    assert boxes[0] == boxes[1]
+    assert "bison &lt;1&gt; ✓ 25 %" in long
