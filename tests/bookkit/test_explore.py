@@ -53,6 +53,14 @@ def test_a_number_that_never_changes_is_text():
     assert texts == [['<image href="data:0123" x="', '"/>']] and packed == [[0, "1"], [0, "2"]]
 
 
+def test_images_and_signs_do_not_keep_frames_apart():
+    """Of a thousand stops with a photograph, one text is kept."""
+    frames = [f'<image href="data:image/webp;base64,A1b{i}" x="{i - 1}"/>' for i in range(3)]
+    texts, packed = _pack(frames)
+    assert len(texts) == 1
+    assert packed[0] == [0, "data:image/webp;base64,A1b0", "-1"]
+
+
 def test_the_widget_draws_what_is_chosen():
     seen = []
 
