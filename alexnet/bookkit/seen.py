@@ -18,6 +18,7 @@ from alexnet.bookkit.svg import BOTH, FIRST, SECOND, element, embed_image, pixel
 WIDTH = 360  # of a drawing, that of a phone
 RIGHT = "#009e73"  # of a guess that is right; it has a tick as well
 MAPS_IN_A_ROW = 4  # of each column
+SHADES = 16  # of a map
 STOP = 12  # units of a drawing for a stop of the square
 LINE = 20  # units from one guess to the next
 
@@ -116,14 +117,16 @@ def _map_row(maps: Tensor, scale: float, color: str) -> str:
     side = maps.shape[-1]
     pitch = side + 1
     picture = np.full((side, pitch * len(maps) - 1), GAP, np.uint8)
-    levels = (maps.double() / scale).clamp(0, 1) * (GAP - 1) + 0.5
+    shades = ((maps.double() / scale).clamp(0, 1) * (SHADES - 1)).round()  # fewer take less room
+    levels = shades / (SHADES - 1) * (GAP - 1)
     for i, level in enumerate(levels):
         picture[:, i * pitch : i * pitch + side] = level.floor().numpy()
     image = Image.fromarray(picture, "P")
     image.putpalette(np.array(palette(color), np.uint8).tobytes())
+    image.info["transparency"] = GAP
     file = io.BytesIO()
-    image.save(file, "png", optimize=True, transparency=GAP)
-    return f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
+    image.convert("RGBA").save(file, "webp", lossless=True, quality=100, method=6)
+    return f"data:image/webp;base64,{b64encode(file.getvalue()).decode()}"
 
 
 def draw_maps(
