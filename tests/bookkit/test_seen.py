@@ -1,15 +1,19 @@
 """Drawings of what a net sees: what is in them, and what is marked."""
 
+import io
 import re
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
+from matplotlib import pyplot as plt
+from PIL import Image
 
 from alexnet.bookkit.seen import (
     STOP,
     WIDTH,
+    compact,
     draw_covered,
     draw_maps,
     draw_taken_for,
@@ -91,3 +95,13 @@ def test_what_is_not_there_leaves_its_place_empty():
     boxes = [re.search('viewBox="(.*?)"', drawing)[1] for drawing in (long, short)]
     assert boxes[0] == boxes[1]
     assert "bison &lt;1&gt; ✓ 25 %" in long
+
+
+def test_a_compact_figure_has_its_size_and_its_colors():
+    figure, ax = plt.subplots(figsize=(2, 1), dpi=100)
+    ax.bar([0, 1], [1, 2], color=["C0", "C1"])
+    shown = compact(figure, 16)
+    image = Image.open(io.BytesIO(shown.data))
+    assert image.mode == "P" and len(image.getcolors()) <= 16
+    assert image.width == pytest.approx(2 * shown.width, abs=2)
+    assert not plt.get_fignums()
