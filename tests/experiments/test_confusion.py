@@ -40,8 +40,8 @@ def test_each_class_is_in_one_branch(metadata):
 
 
 def test_an_image_is_not_its_own_neighbor():
-    features = torch.tensor([[0.0], [0.0], [1.0], [3.0], [7.0]])
-    assert other_neighbors(features, 2).tolist() == [[1, 2], [0, 2], [0, 1], [2, 0], [3, 2]]
+    features = torch.tensor([[0.0], [0.1], [1.0], [3.0], [7.0]])
+    assert other_neighbors(features, 2).tolist() == [[1, 2], [0, 2], [1, 0], [2, 1], [3, 2]]
     many = torch.randn(1203, 4, generator=torch.Generator().manual_seed(0))  # several batches
     found = other_neighbors(many)
     assert found.shape == (1203, NEIGHBORS)

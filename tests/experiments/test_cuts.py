@@ -189,7 +189,7 @@ def runner(tmp_path, monkeypatch):
 
     names = ["lrn", "dropout", "kernel1"]
     monkeypatch.setattr(module, "cut_names", lambda model: names)
-    return Runner("cuts", photo_patches(32, 64), tmp_path, "cpu", num_seeds=2, quick=True)
+    return Runner("cuts", photo_patches(160, 64), tmp_path, "cpu", num_seeds=2, quick=True)
 
 
 def rows(path):
