@@ -3,8 +3,17 @@
 (() => {
   const ENTRIES = "details.entry";
 
+  /** The name that the address gives; it may be no name at all, and then decoding it fails. */
+  function linkedName() {
+    try {
+      return decodeURIComponent(location.hash.slice(1));
+    } catch {
+      return "";
+    }
+  }
+
   function openLinked() {
-    const linked = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const linked = document.getElementById(linkedName());
     const entry = linked?.querySelector(`:scope > ${ENTRIES}`) ?? linked?.closest(ENTRIES);
     if (!entry || entry.open) return;
     entry.open = true;
