@@ -19,6 +19,9 @@ LESSONS = [
     "learning",
     "results",
     "paper_and_code",
+    "filters",
+    "limits",
+    "train_it",
 ]
 DESK = {"viewport": {"width": 1280, "height": 800}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
