@@ -359,7 +359,7 @@ def _dropout(level: float) -> Finding:
     ratios = [interval.mean for interval in (*by_test.values(), *by_train.values())]
     ours = (
         f"{_points(narrowing[0])} of gap; "
-        f"{min(ratios):.1f} to {max(ratios):.1f} times the epochs, by error and line"
+        f"{min(ratios):.1f} to {max(ratios):.1f} times the epochs, depending on the error"
     )
     longer = Effect((*by_test.values(), *by_train.values()), no_effect=1.0)
     effects = (longer, Effect(tuple(narrowing)))

@@ -111,7 +111,7 @@ def _dropout(select: Select, level: float) -> Finding:
     ratios = [interval.mean for interval in longer]
     ours = (
         f"{_points(gap)} of gap; {min(ratios):.1f} to {max(ratios):.1f} times the epochs, "
-        "by error and line; 40 classes"
+        "depending on the error; 40 classes"
     )
     effects = [Effect(tuple(longer), no_effect=1.0), Effect((gap,))]
     return _finding("Dropout, epochs and gap", ours, effects, without + with_it)
