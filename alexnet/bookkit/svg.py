@@ -58,6 +58,15 @@ def stand_alone(drawing: str) -> str:
     return drawing.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
 
 
+def captioned(drawing: str, caption: str) -> str:
+    """Put a drawing into a figure, as wide as that of an explorer, with a caption.
+
+    On the pages it is numbered with all other figures.
+    """
+    caption = element("figcaption", escape(caption))
+    return f'<figure style="max-width:520px;margin:1em 0">{drawing}{caption}</figure>'
+
+
 def facts_table(rows: Mapping[str, str]) -> str:
     """Write a small table of names and values, without headings."""
     body = ""
