@@ -16,7 +16,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 NOTEBOOKS := $(wildcard book/*.ipynb)
-PAGES := _config.yml _toc.yml $(NOTEBOOKS) $(wildcard book/*.md book/*.bib book/_ext/*.py book/_static/* book/_static/*/* book/_static/*/*/* book/pages.yml book/_templates/* alexnet/bookkit/engine/* alexnet/bookkit/page/* book/first_page.html)
+PAGES := _config.yml _toc.yml $(NOTEBOOKS) $(wildcard book/*.md book/*.bib book/_ext/*.py book/_static/* book/_static/*/* book/_static/*/*/* book/pages.yml book/_templates/* alexnet/bookkit/engine/* alexnet/bookkit/page/* alexnet/bookkit/race/* book/*.html)
 FIRST_PAGE := _build/html/index.html
 
 .PHONY: book test test-exhaustive test-browsers lint format pdf zip previews record execute bench gpu lab clean

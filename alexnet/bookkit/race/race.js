@@ -723,12 +723,14 @@
     }
     for (let epoch = 0; epoch <= shownEpochs(); epoch += Math.ceil(shownEpochs() / 5)) {
       const x = xOf(epoch);
-      chart.append(draw("text", { x, y: bottom + 18, "text-anchor": "middle" }, String(epoch)));
+      const place = { x, y: bottom, dy: "1.5em", "text-anchor": "middle" };
+      chart.append(draw("text", place, String(epoch)));
     }
     const middle = (left + right) / 2;
     const kind = state.measure === "test" ? "error on patches kept aside" : "training error";
     const text = `epochs (${kind})`;
-    chart.append(draw("text", { x: middle, y: bottom + 36, "text-anchor": "middle" }, text));
+    const below = { x: middle, y: bottom, dy: "3em", "text-anchor": "middle" };
+    chart.append(draw("text", below, text));
     chart.append(draw("path", { class: "race-axis", d: `M${left} ${top}V${bottom}` }));
     if (state.finish === null) return;
     const y = yOf(state.finish);
