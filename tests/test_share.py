@@ -2,6 +2,7 @@
 
 import gzip
 import importlib.util
+import re
 import shutil
 import sys
 import zipfile
@@ -362,7 +363,8 @@ def test_links_in_the_pdf_lead_to_its_pages(pdf):
 @pytest.mark.exhaustive
 def test_the_pdf_has_the_last_column_of_the_widest_table(pdf, pages):
     rows = pages["book/claims"].select("table.stacked tbody tr")
-    text = compact("".join(page.extract_text() for page in pdf.pages))
+    text = "".join(page.extract_text() for page in pdf.pages)
+    text = compact(re.sub("[-\u2010\u00ad]\n", "", text))  # words that a narrow column has divided
     for row in rows:
         for word in row.select("td")[-1].get_text().split():
             assert word in text
@@ -380,9 +382,9 @@ def test_the_zip_file_is_the_book(browser, book, tmp_path):
     folder = tmp_path / "running-alexnet"
     assert {"LICENSE", "LICENSE-TEXT", "CREDITS.tsv"} <= {file.name for file in folder.iterdir()}
     page = browser.new_page()
-    complaints = []
+    complaints, failed = [], []
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("requestfailed", lambda request: complaints.append(request.url))
+    page.on("requestfailed", lambda request: failed.append((request.failure, request.url)))
     page.goto((folder / "index.html").as_uri())
     page.wait_for_url("**/book/intro.html")
     page.locator("figure.net.is-live").wait_for()
@@ -393,7 +395,9 @@ def test_the_zip_file_is_the_book(browser, book, tmp_path):
     explorer.get_by_role("slider").first.press("End")
     assert explorer.locator(".explore-picture").inner_html() != before
     page.close()
-    assert complaints == []
+    # Pictures that were still awaited when the page was left are no fault
+    failed = [url for failure, url in failed if failure != "net::ERR_ABORTED"]
+    assert complaints == failed == []
     shutil.rmtree(folder)
 
 
