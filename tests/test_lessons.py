@@ -8,6 +8,7 @@ from helpers import ROOT
 # Those that are written in the order that CONTRIBUTING.md gives.
 LESSONS = [
     "basics",
+    "measuring",
     "architecture",
     "parameters",
     "relu",
