@@ -72,6 +72,30 @@ def tab(page, browser):
     return tab
 
 
+def test_an_answer_is_covered_until_the_guess_is_made_or_the_button_pressed(page, browser):
+    """And keeps its place; it is on paper in any case."""
+    style = ROOT / "book" / "_static" / "book.css"
+    with browser.new_context() as context:
+        tab = context.new_page()
+        tab.goto(page.as_uri())
+        tab.add_style_tag(path=style)
+        second = tab.locator("#answer-index-2")
+        height = second.bounding_box()["height"]
+        assert not tab.get_by_text("Since it is.").is_visible()
+        assert not tab.get_by_text("Both are gone.").is_visible()
+        tab.emulate_media(media="print")
+        assert tab.get_by_text("Since it is.").is_visible()
+        assert not tab.get_by_role("button").first.is_visible()
+        tab.emulate_media(media="screen")
+        tab.get_by_label("Two.").first.check()
+        assert tab.get_by_text("Since it is.").is_visible()
+        assert not tab.get_by_text("Both are gone.").is_visible()
+        second.get_by_role("button", name="Show the answer").click()
+        assert tab.get_by_text("Both are gone.").is_visible()
+        assert tab.locator(".guess-answer button").count() == 0
+        assert second.bounding_box()["height"] == height
+
+
 def test_a_guess_is_remembered_and_shown_beside_the_answer(tab):
     assert tab.locator("fieldset.guess").count() == 2
     assert tab.locator("fieldset.guess p").first.inner_text() == "Which is larger, 2 < 3?"

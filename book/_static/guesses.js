@@ -1,4 +1,5 @@
-// The reader's guesses: remembered where the browser allows it, and shown beside the answers.
+// The reader's guesses: remembered where the browser allows it, and shown beside the answers. An answer is covered until
+// its guess is made, or its button is pressed.
 
 (() => {
   const KEY = "alexnet-guesses";
@@ -26,6 +27,25 @@
     }
   }
 
+  /** It keeps its place, so that nothing moves when it is uncovered. @param {HTMLElement} paragraph */
+  function cover(paragraph) {
+    const words = document.createElement("span");
+    words.className = "guess-words";
+    words.append(...paragraph.childNodes);
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = "Show the answer";
+    button.addEventListener("click", () => uncover(paragraph));
+    paragraph.append(words, button);
+    paragraph.classList.add("is-covered");
+  }
+
+  /** @param {HTMLElement} paragraph */
+  function uncover(paragraph) {
+    paragraph.classList.remove("is-covered");
+    paragraph.querySelector("button")?.remove();
+  }
+
   /** @param {HTMLFieldSetElement} field */
   function show(field) {
     const key = field.dataset.guess ?? "";
@@ -41,6 +61,7 @@
     noted.replaceChildren("Noted. Read on, or go to ", link, ".");
     const paragraph = document.getElementById(`answer-${key}`);
     if (!paragraph) return;
+    uncover(paragraph);
     let said = paragraph.querySelector(".guess-yours");
     if (!said) {
       said = document.createElement("span");
@@ -65,6 +86,8 @@
   function begin() {
     for (const element of document.querySelectorAll("fieldset.guess")) {
       const field = /** @type {HTMLFieldSetElement} */ (element);
+      const answer = document.getElementById(`answer-${field.dataset.guess}`);
+      if (answer) cover(answer);
       show(field);
       field.addEventListener("change", (event) => {
         const choice = Number(/** @type {HTMLInputElement} */ (event.target).value);
