@@ -137,7 +137,9 @@ def test_code_breaks_between_words(lesson):
 def test_lines_of_code_keep_their_text(book):
     """For whoever copies them."""
     for name in LESSONS:
-        page = BeautifulSoup((book / "book" / f"{name}.html").read_text("utf-8"), "html.parser")
+        page = BeautifulSoup(
+            (book / "book" / f"{name}.html").read_text(encoding="utf-8"), "html.parser"
+        )
         cells = nbformat.read(ROOT / "book" / f"{name}.ipynb", as_version=4).cells
         sources = [cell.source for cell in cells if cell.cell_type == "code"]
         for block in page.select(".cell_input pre"):

@@ -71,18 +71,18 @@ def guess_cards(photographs: Mapping[str, tuple[np.ndarray, Sequence[Guess]]]) -
         for word, probability, is_right in guesses:
             color = RIGHT if is_right else BOTH
             fill = f"linear-gradient(90deg,{color}55 {100 * probability:.1f}%,transparent 0)"
-            text = element("span", escape(_name(word, is_right)), style="overflow:hidden")
-            text += element("span", _percent(probability))
+            text = element("span", escape(_name(word, is_right)))
+            text += element("span", _percent(probability), style="white-space:nowrap")
             weight = "font-weight:600" if is_right else "font-weight:400"
-            style = (
-                f"display:flex;justify-content:space-between;white-space:nowrap;gap:.3em;{weight}"
-            )
+            style = f"display:flex;justify-content:space-between;gap:.3em;{weight}"
             style += f";background:{fill};padding:0 .3em;margin-top:2px"
             bars += element("div", text, style=style)
-        title = element("figcaption", escape(name), style="font-weight:600;margin:.2em 0")
-        cards += element("figure", picture + title + bars, style="margin:0;break-inside:avoid")
+        title = element("div", escape(name), style="font-weight:600;margin:.2em 0")
+        cards += element("div", picture + title + bars, style="break-inside:avoid")
     grid = "display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:1.2em 1em"
-    return element("div", cards, style=f"{grid};font-size:.85em;line-height:1.4")
+    cards = element("div", cards, style=f"{grid};font-size:.85em;line-height:1.4")
+    caption = "All photographs of this book, with the net's five guesses; green is the right one."
+    return element("figure", cards + element("figcaption", caption))
 
 
 def neighbor_table(rows: Mapping[str, tuple[np.ndarray, Sequence[tuple[str, bool]]]]) -> str:
@@ -103,7 +103,9 @@ def neighbor_table(rows: Mapping[str, tuple[np.ndarray, Sequence[tuple[str, bool
         cells += element("th", escape(name), scope="row", style="text-align:left;padding:2px 8px")
         cells += element("td", ", ".join(names), style="text-align:left;padding:2px 8px")
         body += element("tr", cells)
-    return element("table", body, style="width:100%;font-size:.9em;line-height:1.35")
+    table = element("table", body, style="width:100%;font-size:.9em;line-height:1.35")
+    caption = "The classes of the six nearest validation photographs; a tick marks its own class."
+    return element("figure", table + element("figcaption", caption))
 
 
 def _guess_bars(guesses: Sequence[Guess], top: float, left: float, width: float) -> str:
