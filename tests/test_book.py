@@ -468,14 +468,16 @@ def move_slider(slider, touch, check_stops, check_frame):
 
     box = slider.bounding_box()
     thumb = 16  # pixels
+    pitch = (box["width"] - thumb) / (num_stops - 1)
+    tolerance = 0 if pitch > 3 else 1  # the pointer's place is in whole pixels
     for stop in range(num_stops):
-        x = thumb / 2 + (box["width"] - thumb) * stop / (num_stops - 1)
+        x = thumb / 2 + pitch * stop
         place = {"x": x, "y": box["height"] / 2}
         if touch:
             slider.tap(position=place)
         else:
             slider.click(position=place)
-        assert slider.input_value() == str(stop)
+        assert abs(int(slider.input_value()) - stop) <= tolerance
         check_frame()
     slider.fill(start)
 

@@ -82,7 +82,7 @@ def guess_cards(photographs: Mapping[str, tuple[np.ndarray, Sequence[Guess]]]) -
     grid = "display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:1.2em 1em"
     cards = element("div", cards, style=f"{grid};font-size:.85em;line-height:1.4")
     caption = "All photographs of this book, with the net's five guesses; green is the right one."
-    return element("figure", cards + element("figcaption", caption))
+    return element("figure", cards + element("figcaption", caption), style="margin:1em 0")
 
 
 def neighbor_table(rows: Mapping[str, tuple[np.ndarray, Sequence[tuple[str, bool]]]]) -> str:
@@ -105,7 +105,7 @@ def neighbor_table(rows: Mapping[str, tuple[np.ndarray, Sequence[tuple[str, bool
         body += element("tr", cells)
     table = element("table", body, style="width:100%;font-size:.9em;line-height:1.35")
     caption = "The classes of the six nearest validation photographs; a tick marks its own class."
-    return element("figure", table + element("figcaption", caption))
+    return element("figure", table + element("figcaption", caption), style="margin:1em 0")
 
 
 def _guess_bars(guesses: Sequence[Guess], top: float, left: float, width: float) -> str:
