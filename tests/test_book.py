@@ -469,7 +469,7 @@ def move_slider(slider, touch, check_stops, check_frame):
     box = slider.bounding_box()
     thumb = 16  # pixels
     pitch = (box["width"] - thumb) / (num_stops - 1)
-    tolerance = 0 if pitch > 3 else 1  # the pointer's place is in whole pixels
+    tolerance = 0 if pitch > 12 else 2  # a thumb is a few pixels wider or narrower than that
     for stop in range(num_stops):
         x = thumb / 2 + pitch * stop
         place = {"x": x, "y": box["height"] / 2}
