@@ -26,6 +26,8 @@ from alexnet.datasets import photos
 ROOT = Path(__file__).parents[1]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 CHAPTERS = [TOC["root"], *(entry["file"] for entry in TOC["chapters"])]
+# Experiments that record no training runs: they evaluate nets that there are
+NO_RUN = ("small", "cuts", "confusion")
 NOTEBOOKS = [name for name in CHAPTERS if (ROOT / f"{name}.ipynb").exists()]
 
 BROWSERS = ["chromium", "chromium-browser", "google-chrome"]

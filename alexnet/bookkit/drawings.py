@@ -854,53 +854,55 @@ def draw_comparison(
     """Draw runs of two nets as dots, and below them the interval of the difference and the verdict.
 
     Args:
-        without: test errors in percent, one a run, of the net without the part.
-        with_part: those of the net with it.
+        without: of the net without the part the test errors, one a run, in points above or below
+            their true mean.
+        with_part: those of the net with it, from the same mean.
         interval: of how much lower the errors with the part are, in points.
         truth: the true difference, which gets a mark.
     """
-    left = 68
-    middle = 212
-    scale = 34  # units per point
+    left, middle = 68, 212
+    scale, most = 34, 4  # units per point, and points to each side
     found = verdict(interval.low, interval.high)
     color = {"holds": FIRST, "does not hold": SECOND}.get(found, BOTH)
 
-    def to_x(points: float) -> str:
-        """The place of a difference; what lies outside stops at the edge."""
-        return f"{middle + scale * max(-4.0, min(points, 4.0)):.1f}"
+    def to_x(points: float) -> float:
+        """The place of so many points fewer; what lies outside stops at the edge."""
+        return middle + scale * max(-most, min(points, most))
 
     body = []
     rows = (("without", without, SECOND), ("with", with_part, FIRST))
     for y, (name, errors, row_color) in zip((22, 46), rows):
         body.append(element("text", name, x=left - 8, y=y + 4, text_anchor="end"))
         for error in errors:
-            dot = {"cx": to_x(25 - error), "cy": y, "r": 4.5, "fill_opacity": 0.7}
+            dot = {"cx": f"{to_x(-error):.1f}", "cy": y, "r": 4.5, "fill_opacity": 0.7}
             body.append(element("circle", **dot, fill=row_color))
-        mean = to_x(25 - sum(errors) / len(errors))
-        body.append(line(float(mean), y - 9, float(mean), y + 9, row_color, 2))
+        mean = to_x(-sum(errors) / len(errors))
+        body.append(line(mean, y - 9, mean, y + 9, row_color, 2))
     body.append(element("text", "fewer errors →", x=WIDTH, y=68, text_anchor="end"))
 
     bottom = 136
-    faint = {"stroke": "currentColor", "stroke_opacity": 0.3}
-    for tick in range(-4, 5, 2):
-        x = to_x(tick)
-        body.append(element("line", x1=x, y1=84, x2=x, y2=bottom, **faint))
-        body.append(
-            element("text", f"{tick:+d}" if tick else "0", x=x, y=150, text_anchor="middle")
-        )
-    x = to_x(0)
-    body.append(element("line", x1=x, y1=78, x2=x, y2=bottom, stroke="currentColor"))
+    for tick in range(-most, most + 1, 2):
+        mark = {"x1": to_x(tick), "y1": 84, "x2": to_x(tick), "y2": bottom}
+        body.append(element("line", **mark, stroke="currentColor", stroke_opacity=0.3))
+        number = _with_minus(f"{tick:+d}") if tick else "0"
+        body.append(element("text", number, x=to_x(tick), y=150, text_anchor="middle"))
+    zero = {"x1": middle, "y1": 78, "x2": middle, "y2": bottom}
+    body.append(element("line", **zero, stroke="currentColor"))
     body.append(element("text", "difference", x=left - 8, y=110, text_anchor="end"))
-    ends = (float(to_x(interval.low)), float(to_x(interval.high)))
-    body.append(line(ends[0], 106, ends[1], 106, color, 6))
-    body.append(element("circle", cx=to_x(interval.mean), cy=106, r=7, fill=color))
-    tip = to_x(truth)
-    body.append(element("path", d=f"M{tip} 120l-5 9h10z", fill="currentColor"))
+    body.append(line(to_x(interval.low), 106, to_x(interval.high), 106, color, 6))
+    body.append(element("circle", cx=f"{to_x(interval.mean):.1f}", cy=106, r=7, fill=color))
+    tip = f"M{to_x(truth):.1f} 120l-5 9h10z"
+    body.append(element("path", d=tip, fill="currentColor"))
     body.append(element("text", "points; the triangle is the truth", x=left, y=170))
-    said = f"{found}: {interval:.1f} points".replace("-", "−")
+    said = _with_minus(f"{found}: {interval:.1f} points")
     body.append(element("text", said, x=left, y=192, font_weight="bold", font_size=14))
     label = f"{len(without)} runs of each net. True difference {truth:.2f} points. {said}"
     return svg(WIDTH, 198, label, "".join(body))
+
+
+def _with_minus(text: str) -> str:
+    """A text in which numbers below zero have a minus sign, not a hyphen."""
+    return text.replace("-", "−")
 
 
 def draw_landscape(level_lines: Sequence[np.ndarray], goal: Sequence[float]) -> str:

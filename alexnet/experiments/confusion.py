@@ -14,14 +14,13 @@ import time
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as TF
 
 from alexnet.experiments.branches import BRANCHES
-from alexnet.experiments.cuts import BATCH, NET, weights_sha256
+from alexnet.experiments.cuts import BATCH, NET, center_views, load_shipped, weights_sha256
 from alexnet.experiments.runner import RUNS, Runner, describe_machine
-from alexnet.loader import decode_image, resize_center_crop
+from alexnet.loader import decode_image
 from alexnet.model import AlexNet
-from alexnet.predictor import Predictor, load
+from alexnet.predictor import Predictor
 from alexnet.visualize import activations, nearest_neighbors
 
 NEIGHBORS = 6  # as many as Figure 4 shows
@@ -91,11 +90,6 @@ def _by_batches(predictor: Predictor, net: AlexNet, layer: str, views: Tensor) -
     return torch.cat(found)
 
 
-def _center_views(predictor: Predictor, images: Tensor) -> Tensor:
-    squares = resize_center_crop(images, predictor.resize)
-    return TF.center_crop(squares, [predictor.crop, predictor.crop])
-
-
 def measure(predictor: Predictor, images: Tensor, labels: Tensor) -> dict:
     """Count guesses and neighbors.
 
@@ -109,7 +103,7 @@ def measure(predictor: Predictor, images: Tensor, labels: Tensor) -> dict:
         ``photographs``.
     """
     num_classes = len(predictor.classes)
-    views = _center_views(predictor, images)
+    views = center_views(predictor, images)
     torch.manual_seed(0)
     untrained = AlexNet(num_classes, "tiny-imagenet")
     hidden = _by_batches(predictor, predictor.model, HIDDEN, views)  # (N, units)
@@ -145,7 +139,7 @@ def _photograph_neighbors(predictor: Predictor, hidden: Tensor, labels: Tensor) 
     """For each of the book's photographs its neighbors: their places in the set, and classes."""
     found = {}
     for path in sorted(PHOTOGRAPHS.glob("*.webp")):
-        view = _center_views(predictor, decode_image(path)[None])
+        view = center_views(predictor, decode_image(path)[None])
         query = _by_batches(predictor, predictor.model, HIDDEN, view)
         places = nearest_neighbors(query, hidden, NEIGHBORS)[1][0]
         found[path.stem] = {"images": places.tolist(), "classes": labels[places].tolist()}
@@ -159,13 +153,8 @@ def confusion(runner: Runner) -> None:
         ValueError: if the test images are not of the net's classes.
         OSError: if the file cannot be written.
     """
-    predictor = load(NET)
+    predictor = load_shipped(runner)
     dataset = runner.dataset
-    if dataset.classes != predictor.classes and not runner.quick:
-        raise ValueError(
-            f"--data must hold the {len(predictor.classes)} classes of {NET}, "
-            f"got {len(dataset.classes)} classes, the first one {dataset.classes[0]!r}"
-        )
     start = time.perf_counter()
     found = measure(predictor, dataset.test_images, dataset.test_labels)
     rows = [json.dumps(row, separators=(",", ":")) for row in found.pop("rows")]

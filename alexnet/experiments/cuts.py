@@ -152,6 +152,28 @@ def weights_sha256(path: Path = TINY_IMAGENET) -> str:
     return digest.hexdigest()
 
 
+def load_shipped(runner: Runner) -> Predictor:
+    """The shipped net, which the runner's images must be for.
+
+    Raises:
+        ValueError: if the images are not of the net's classes, unless the run is only a try.
+    """
+    predictor = load(NET)
+    classes = runner.dataset.classes
+    if classes != predictor.classes and not runner.quick:
+        raise ValueError(
+            f"--data must hold the {len(predictor.classes)} classes of {NET}, "
+            f"got {len(classes)} classes, the first one {classes[0]!r}"
+        )
+    return predictor
+
+
+def center_views(predictor: Predictor, images: Tensor) -> Tensor:
+    """What the net sees of images, uint8 (N, 3, H, W): uint8 (N, 3, crop, crop)."""
+    squares = resize_center_crop(images, predictor.resize)
+    return TF.center_crop(squares, [predictor.crop, predictor.crop])
+
+
 class CutRecorder:
     """Measures cuts, and writes the record after each.
 
@@ -164,23 +186,12 @@ class CutRecorder:
     """
 
     def __init__(self, runner: Runner) -> None:
-        dataset = runner.dataset
         self.runner = runner
-        self.predictor = load(NET).to(runner.device)
-        if dataset.classes != self.predictor.classes and not runner.quick:
-            raise ValueError(
-                f"--data must hold the {len(self.predictor.classes)} classes of {NET}, "
-                f"got {len(dataset.classes)} classes, the first one {dataset.classes[0]!r}"
-            )
-        self.views = self._center_views(dataset.test_images)
-        self.labels = dataset.test_labels
+        self.predictor = load_shipped(runner).to(runner.device)
+        self.views = center_views(self.predictor, runner.dataset.test_images).to(runner.device)
+        self.labels = runner.dataset.test_labels
         self.header = runner.header | {"weights": {"name": NET, "sha256": weights_sha256()}}
         self.rows: dict[str, dict] = {}  # by cut
-
-    def _center_views(self, images: Tensor) -> Tensor:
-        crop = self.predictor.crop
-        squares = resize_center_crop(images, self.predictor.resize)
-        return TF.center_crop(squares, [crop, crop]).to(self.runner.device)
 
     def load_recorded(self) -> None:
         """Take over what an earlier, interrupted command has measured with the same weights."""

@@ -43,7 +43,7 @@ SHAPES = {"image": (3, 32, 32), "conv1": (8, 16, 16), "conv2": (8, 8, 8), "fc3":
 PHOTO = np.zeros((32, 32, 3), np.uint8)
 WALK = np.array([[0.5, 0.5], [2.0, -1]])
 DRAWINGS = [
-    draw_comparison([25.2, 24.6], [23.9, 24.1], Interval(0.9, -0.4, 2.2), 1.0),
+    draw_comparison([0.2, -0.4], [-1.1, -0.9], Interval(0.9, -0.4, 2.2), 1.0),
     draw_columns(SHAPES, ["conv2"], "conv2"),
     draw_columns(SHAPES, ["conv2"], "conv1", {"conv2": 7.5}),
     draw_beside(
@@ -296,7 +296,7 @@ def test_a_bar_of_shares_is_as_long_as_its_sum():
     ],
 )
 def test_a_comparison_says_its_verdict_and_stays_on_its_axis(interval, said, color):
-    drawing = draw_comparison([25, 25.5], [24, 24.2], interval, 0.0)
+    drawing = draw_comparison([0, 0.5], [-1, -0.8], interval, 0.0)
     svg = ElementTree.fromstring(drawing)
     assert said in drawing and said in svg.get("aria-label")
     thick = [line for line in svg.iter() if line.get("stroke-width") == "6"]
@@ -305,8 +305,10 @@ def test_a_comparison_says_its_verdict_and_stays_on_its_axis(interval, said, col
     assert 0 <= ends[0] < ends[1] <= 360
     dots = [dot for dot in svg.iter() if dot.tag.endswith("circle") and dot.get("r") == "4.5"]
     assert len(dots) == 4
-    # Fewer errors lie further to the right
-    assert float(dots[0].get("cx")) < float(dots[2].get("cx"))
+    # Fewer errors lie further to the right, from the line at zero on
+    places = [float(dot.get("cx")) for dot in dots]
+    assert places[1] < places[0] == 212 < places[3] < places[2]
+    assert "−4" in drawing and ">-4" not in drawing
 
 
 def test_what_crosses_is_as_wide_as_asked():

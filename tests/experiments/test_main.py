@@ -20,6 +20,7 @@ from alexnet.experiments.__main__ import main
 from alexnet.experiments.config import RECIPE_TODAY, ExperimentConfig
 from alexnet.experiments.nets import build_net
 from alexnet.experiments.recipes import EXPERIMENTS
+from helpers import NO_RUN
 
 
 def read(path):
@@ -41,7 +42,6 @@ def slow_if_long(name):
 
 
 ONE_RUN = ("kernels", "tiny-imagenet-kernels")
-NO_RUN = ("small", "cuts", "confusion")  # nets that there are, evaluated
 TRAINING = [slow_if_long(name) for name in EXPERIMENTS if name not in (*ONE_RUN, *NO_RUN)]
 
 
