@@ -22,6 +22,7 @@ WIDTH = 360  # of a drawing, that of a phone
 RIGHT = "#009e73"  # of a guess that is right; it has a tick as well
 MAPS_IN_A_ROW = 4  # of each column
 SHADES = 16  # of a map
+PHOTO = {"class": "photo clear"}  # as it is on a dark page, too: see book/_static/book.css
 STOP = 12  # units of a drawing for a stop of the square
 LINE = 20  # units from one guess to the next
 
@@ -66,6 +67,7 @@ def guess_cards(photographs: Mapping[str, tuple[np.ndarray, Sequence[Guess]]]) -
             src=embed_image(photograph),
             alt=name,
             style="width:100%;border-radius:4px;display:block",
+            **PHOTO,
         )
         bars = ""
         for word, probability, is_right in guesses:
@@ -94,7 +96,8 @@ def neighbor_table(rows: Mapping[str, tuple[np.ndarray, Sequence[tuple[str, bool
     """
     body = ""
     for name, (photograph, neighbors) in rows.items():
-        picture = element("img", src=embed_image(photograph), alt=name, style="width:56px")
+        source = embed_image(photograph)
+        picture = element("img", src=source, alt=name, style="width:56px", **PHOTO)
         names = []
         for word, is_own in neighbors:
             text = escape(_name(word, is_own))

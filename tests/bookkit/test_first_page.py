@@ -280,7 +280,7 @@ def test_a_missing_file_of_weights_is_named(tmp_path):
 def test_the_tally_is_that_of_the_record():
     text = (ROOT / "book" / "intro.md").read_text(encoding="utf-8")
     tally = re.search(
-        r"of its (\d+) claims (\d+) hold and (\d+) do not; (\d+) hold by construction, "
+        r"makes (\d+) claims .*: (\d+) hold and (\d+) do not; (\d+) hold by construction, "
         r"for (\d+) the runs cannot tell, and (\d+) were not run here",
         text,
     )

@@ -171,7 +171,7 @@ def test_what_the_chapter_says_follows_from_the_recorded_runs():
         for activation in ("relu", "tanh")
     }
     epochs = [epochs_to(run, FINISH) for run in on_large["relu"]]
-    assert f"ReLU arrives after {min(epochs)} to {max(epochs)} epochs" in text
+    assert f"ReLU reaches a training error of 25 % after {min(epochs)} to {max(epochs)} epochs" in text
     errors = [run["curve"]["train_error"][-1][-1] for run in on_large["tanh"]]
     assert sum(errors) / len(errors) == pytest.approx(0.3, abs=0.02)
     assert "about three in ten patches are still wrong after 20 epochs" in text
