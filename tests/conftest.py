@@ -1,6 +1,7 @@
 import os
 
 import pytest
+from filelock import FileLock
 
 from alexnet.datasets import photo_patches
 from helpers import CHROMIUM, ROOT, build_book
@@ -15,9 +16,16 @@ def data_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def book(tmp_path_factory):
-    """The folder of the pages of the whole book, built once."""
-    return build_book(ROOT, tmp_path_factory.mktemp("book"))
+def book(tmp_path_factory, worker_id):
+    """The folder of the pages of the whole book, built once, even for several processes."""
+    if worker_id == "master":
+        return build_book(ROOT, tmp_path_factory.mktemp("book"))
+    folder = tmp_path_factory.getbasetemp().parent / "book"  # which the processes share
+    with FileLock(folder.with_suffix(".lock")):
+        if not (folder / "done").exists():
+            build_book(ROOT, folder)
+            (folder / "done").touch()
+    return folder / "_build" / "html"
 
 
 @pytest.fixture(scope="module")

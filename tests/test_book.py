@@ -423,8 +423,14 @@ SHOWN = """async (picture, html) => {
 CHOSEN = "form => Object.fromEntries(new FormData(form))"
 
 
-def move_through(explorer, visit, touch):
-    """Visit every stop by keys, then by mouse or touch.
+def some_stops(num_stops):
+    """A few stops of a slider: both ends, and two neighbours in the middle."""
+    middle = num_stops // 2
+    return sorted({0, middle - 1, middle, num_stops - 1} & set(range(num_stops)))
+
+
+def move_through(explorer, visit, touch, choose_stops=some_stops):
+    """Visit stops by keys, then by mouse or touch.
 
     Each must show the frame that was drawn for it, and look different from the one before.
     """
@@ -438,38 +444,44 @@ def move_through(explorer, visit, touch):
         assert place, f"{chosen} does not show the frame drawn for it"
         return place
 
-    def check_stops(num_stops, move):
+    def check_stops(stops, move):
         before = None
-        for stop in range(num_stops):
+        for stop in stops:
             move(stop)
             now = visit.pixels(check_frame())
-            assert now != before, f"stop {stop} looks like stop {stop - 1}"
+            assert now != before, f"stop {stop} looks like the one before"
             before = now
 
     for slider in explorer.locator("input[type=range]").all():
-        move_slider(slider, touch, check_stops, check_frame)
+        move_slider(slider, touch, choose_stops, check_stops, check_frame)
     for buttons in explorer.locator("fieldset").all():
         choices = buttons.locator("input")
-        check_stops(choices.count(), lambda stop, choices=choices: choices.nth(stop).check())
+        stops = choose_stops(choices.count())
+        check_stops(stops, lambda stop, choices=choices: choices.nth(stop).check())
 
 
-def move_slider(slider, touch, check_stops, check_frame):
-    """Move a slider through all its stops, and back to where it was."""
+def move_slider(slider, touch, choose_stops, check_stops, check_frame):
+    """Move a slider through its stops, and back to where it was."""
     num_stops = int(slider.get_attribute("max")) + 1
+    stops = choose_stops(num_stops)
     start = slider.input_value()
 
-    def press_right(stop):
-        if stop > 0:
+    def press(stop):
+        if stop == 0:
+            slider.press("Home")
+        elif stop == num_stops - 1:
+            slider.press("End")
+        else:
+            slider.fill(str(stop - 1))
             slider.press("ArrowRight")
+        assert slider.input_value() == str(stop)
 
-    slider.press("Home")
-    check_stops(num_stops, press_right)
-    assert slider.input_value() == str(num_stops - 1)
+    check_stops(stops, press)
 
     box = slider.bounding_box()
     thumb = 16  # pixels
     pitch = (box["width"] - thumb) / (num_stops - 1)
-    for stop in range(num_stops):
+    for stop in stops:
         if (
             pitch < thumb
         ):  # where the thumb covers the next stop, a click would only take hold of it
@@ -483,6 +495,17 @@ def move_slider(slider, touch, check_stops, check_frame):
         assert slider.input_value() == str(stop)
         check_frame()
     slider.fill(start)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_every_stop_of_every_slider(browser, host, name, device):
+    with Visit(browser, f"{host}/{name}.html", **device) as visit:
+        visit.page.add_style_tag(content=STILL)
+        visit.page.evaluate(UNFOLD)
+        for explorer in visit.page.locator("figure.explore").all():
+            move_through(explorer, visit, touch="has_touch" in device, choose_stops=range)
 
 
 @pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])

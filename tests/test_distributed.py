@@ -141,6 +141,7 @@ def test_two_processes_are_as_one(data_folder, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_row_has_the_same_dropout_mask_in_any_process(data_folder, tmp_path):
     """Twenty steps with dropout 0.5: the same losses and weights with one process and with two."""
     (tmp_path / "steps.py").write_text(STEPS, encoding="utf-8")
@@ -183,6 +184,7 @@ def started(out):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_two_processes_stop_and_go_on(data_folder, tmp_path):
     command = ["-m", "alexnet.train", "--data", data_folder, *SMALL_RUN, "--epochs", "2", "--out"]
     whole, part = tmp_path / "whole", tmp_path / "part"
@@ -222,6 +224,7 @@ except SystemExit as end:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_process_that_loses_another_one_says_so(data_folder, tmp_path):
     """Without torchrun, which would end the second process before it can say anything."""
     (tmp_path / "lose.py").write_text(LOSE_RANK_0, encoding="utf-8")

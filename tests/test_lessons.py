@@ -42,16 +42,6 @@ OPEN_CODE = """() => {
     return code / document.querySelector('.bd-article').getBoundingClientRect().height
 }"""
 LABELS = "labels => labels.map(label => label.textContent.trim())"
-# Where a slider stands on the page at each of its stops.
-PLACES = """slider => {
-    const places = []
-    for (let stop = Number(slider.min); stop <= Number(slider.max); stop++) {
-        slider.value = stop
-        slider.dispatchEvent(new Event('input', {bubbles: true}))
-        places.push(slider.getBoundingClientRect().top + scrollY)
-    }
-    return Math.max(...places) - Math.min(...places)
-}"""
 
 
 @pytest.fixture(scope="module", params=LESSONS)
@@ -90,13 +80,3 @@ def test_a_summary_stands_before_the_exercises(lesson):
     headings = lesson.locator(".bd-article h2").evaluate_all(LABELS)
     headings = [heading.rstrip("#") for heading in headings]
     assert headings[-2:] == ["In short", "Exercises"]
-
-
-@pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])
-@pytest.mark.parametrize("name", LESSONS)
-def test_no_slider_moves_while_it_is_dragged(browser, host, name, device):  # noqa: F811
-    with Visit(browser, f"{host}/book/{name}.html", **device) as visit:
-        sliders = visit.page.locator("figure.explore input[type=range]")
-        assert sliders.count() > 0
-        for slider in sliders.all():
-            assert slider.evaluate(PLACES) < 1

@@ -137,6 +137,7 @@ def test_it_learns(data_folder, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_killed_at_ten_moments(data_folder, tmp_path, forks):
     """kill -9 ten times: --resume ends with, bit for bit, what an undisturbed run ends with."""
     command = ["--data", data_folder, *SMALL_RUN, "--epochs", "6", "--resume", "--out"]
@@ -256,6 +257,7 @@ def on_a_terminal(data, out, *options, wrapper=()):
 
 @posix
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_terminal_that_is_closed(data_folder, undisturbed, tmp_path):
     """The steps up to there are kept, although nothing can be printed any more."""
     out = tmp_path / "run"
@@ -271,6 +273,7 @@ def test_a_terminal_that_is_closed(data_folder, undisturbed, tmp_path):
 
 @posix
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_nohup_goes_on(data_folder, undisturbed, tmp_path):
     out = tmp_path / "run"
     process, terminal = on_a_terminal(data_folder, out, "--epochs", "2", wrapper=["nohup"])
@@ -298,6 +301,7 @@ sys.modules["fcntl"] = None  # as on Windows
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("customize", [NO_FOLDER_SYNC, NO_FCNTL], ids=["fsync", "fcntl"])
 def test_without_what_some_systems_lack(customize, data_folder, tmp_path):
     """A run begins and is resumed."""

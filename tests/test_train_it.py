@@ -75,6 +75,7 @@ def run_together(command, processes, environment):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_every_command_of_the_page(data_folder, tmp_path):
     """As it stands there, on a small folder, with options that make it short."""
     image = next((data_folder / "test" / "cat").iterdir())

@@ -1,4 +1,4 @@
-"""How small letters get on the pages of the lessons, and what a narrow page does to them."""
+"""What the pages of the lessons look like: letters, tables, code, and sliders that keep still."""
 
 import re
 
@@ -59,6 +59,16 @@ AT_ALL_STOPS = f"""(explorer, least) => {{
     }}
     return found
 }}"""
+# Where a slider stands on the page at each of its stops.
+PLACES = """slider => {
+    const places = []
+    for (let stop = Number(slider.min); stop <= Number(slider.max); stop++) {
+        slider.value = stop
+        slider.dispatchEvent(new Event('input', {bubbles: true}))
+        places.push(slider.getBoundingClientRect().top + scrollY)
+    }
+    return Math.max(...places) - Math.min(...places)
+}"""
 COLUMN = "document.querySelector('.bd-article section > p').clientWidth"
 
 # Room beside the text of a table's cells, less than which two columns seem to touch
@@ -82,7 +92,10 @@ BROKEN_WORDS = """() => {
 }"""
 
 
-@pytest.fixture(scope="module", params=[(name, device) for device in LEAST for name in LESSONS])
+VISITS = [(name, device) for device in LEAST for name in LESSONS]
+
+
+@pytest.fixture(scope="module", params=VISITS, ids="-".join)
 def lesson(browser, host, request):  # noqa: F811
     """A page with all that is folded open, its name, and the smallest letters it may have."""
     name, device = request.param
@@ -127,6 +140,14 @@ def test_no_letters_of_a_figure_are_too_small(lesson):
 def test_columns_of_a_table_do_not_touch(lesson):
     page, *_ = lesson
     assert page.evaluate(NARROW_CELLS, 10) == []
+
+
+def test_no_slider_moves_while_it_is_dragged(lesson):
+    page, *_ = lesson
+    sliders = page.locator("figure.explore input[type=range]")
+    assert sliders.count() > 0
+    for slider in sliders.all():
+        assert slider.evaluate(PLACES) < 1
 
 
 def test_code_breaks_between_words(lesson):

@@ -44,6 +44,8 @@ playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.slow
 
 ENGINES = ["WebAssembly", "JavaScript"]
+# For tests that take long: the slower one is left to `make test-exhaustive`
+EITHER_ENGINE = ["WebAssembly", pytest.param("JavaScript", marks=pytest.mark.exhaustive)]
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +87,7 @@ def test_all_maps_and_gradients(page, variant, engine, batch):
     check_all(page, net, noise_for(net, batch), engine, torch.randint(10, (batch,)))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", EITHER_ENGINE)
 @pytest.mark.parametrize("name", ["small", "tiny"])
 def test_a_stored_net_gives_the_logits_of_pytorch(page, site, name, engine):
     """Of 100 pictures, one by one and in one batch."""

@@ -209,6 +209,7 @@ def is_refused(visit, name, said, before, seen):
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.exhaustive
 def test_every_mode_and_size_is_shown_as_pillow_reads_it_or_refused(desk, predictor):
     files = all_modes() | special_files()
     assert len(files) >= 50
@@ -353,6 +354,7 @@ def check_state(state):
         assert look.get("unit") is None or 0 <= look["unit"] < layer["side"] ** 2
 
 
+@pytest.mark.exhaustive
 def test_300_random_addresses(browser, site):
     draw = random.Random(26)
     with Visit(browser, site, **DESK) as visit:

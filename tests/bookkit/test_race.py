@@ -25,6 +25,7 @@ playwright = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 
 pytestmark = pytest.mark.slow
+EXHAUSTIVE = pytest.mark.exhaustive
 
 expect = playwright.expect
 DESK = {"viewport": {"width": 1280, "height": 800}}
@@ -171,7 +172,9 @@ def test_what_the_chapter_says_follows_from_the_recorded_runs():
         for activation in ("relu", "tanh")
     }
     epochs = [epochs_to(run, FINISH) for run in on_large["relu"]]
-    assert f"ReLU reaches a training error of 25 % after {min(epochs)} to {max(epochs)} epochs" in text
+    assert (
+        f"ReLU reaches a training error of 25 % after {min(epochs)} to {max(epochs)} epochs" in text
+    )
     errors = [run["curve"]["train_error"][-1][-1] for run in on_large["tanh"]]
     assert sum(errors) / len(errors) == pytest.approx(0.3, abs=0.02)
     assert "about three in ten patches are still wrong after 20 epochs" in text
@@ -266,6 +269,7 @@ def test_a_seed_gives_the_same_race_and_another_gives_another(open_page):
     assert first[0] != other[0] and not torch.equal(first[2], other[2])
 
 
+@EXHAUSTIVE
 def test_a_thousand_steps_leak_no_memory(open_page):
     page = engine_page(open_page())
     body = """
@@ -478,7 +482,7 @@ def test_with_scripts_off_and_on_paper_a_recorded_race_is_shown(open_page):
 # Who wins
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=EXHAUSTIVE) for n in (1, 2))])
 @pytest.mark.parametrize(("preset", "winner"), [(0, "relu"), (1, "tanh")], ids=["2012", "today"])
 def test_the_winner_is_the_one_that_the_chapter_names(open_page, preset, winner, seed):
     """By an epoch or more, in the browser."""
