@@ -35,7 +35,7 @@ $(FIRST_PAGE): $(VENV)/book.stamp $(PAGES)
 test: $(VENV)/full.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval -n 2 --dist loadfile -m "not exhaustive and not browsers"
 
-# What takes long and seldom finds anything new: mutated files, compilers and exporters, rare signals.
+# What takes long and seldom finds anything new: mutated files, compilers and exporters, rare signals, every stop of a slider.
 test-exhaustive: $(VENV)/full.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m exhaustive tests
 
