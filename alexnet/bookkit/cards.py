@@ -18,7 +18,8 @@ SIGNS = {
     "not run here": "○",
     "holds by construction": "≡",
 }
-RULE = "claims.html#how-a-claim-is-judged"
+_CHOSEN = "font-weight: 700; text-decoration: none;"
+RULE = "measuring.html#how-a-claim-is-judged"
 
 
 def css_class(verdict: str) -> str:
@@ -35,7 +36,8 @@ def card(row: "Claim", with_link: bool = False) -> str:
     """
     sign = element("span", SIGNS[row.verdict], aria_hidden="true", **{"class": "claim-sign"})
     verdict = element("strong", row.verdict.capitalize()) + row.size_text
-    head = element("p", sign + verdict, **{"class": "claim-verdict"})
+    name = element("span", row.name, **{"class": "claim-name"})
+    head = element("p", name + sign + verdict, **{"class": "claim-verdict"})
     text = escape(row.found)
     if with_link:
         where = f"{row.page}.html#claim-{row.name}"
@@ -48,20 +50,25 @@ def card(row: "Claim", with_link: bool = False) -> str:
 def _behind(row: "Claim") -> str:
     """What stands behind a verdict, folded."""
     where = f"section {row.section}" if row.section[0].isdigit() else row.section
-    facts = [f"Claim {row.name} ({where}): {row.claim}"]
-    facts += [row.why] if row.why else []
+    facts = [f"Claim {row.name} ({where}): {row.claim}."]
+    facts += [row.reasons] if row.reasons else []
     facts += [row.measured.terms] if row.measured else []
     if row.tiny_imagenet:
-        facts.append(f"Tiny ImageNet: {row.tiny_imagenet.ours}, {row.tiny_imagenet.verdict}")
+        tiny = row.tiny_imagenet
+        ours = tiny.ours.replace("+", "").replace("-", "−")
+        facts.append(f"On photographs of Tiny ImageNet: {ours}. The verdict: {tiny.verdict}.")
     items = "".join(element("li", escape(fact)) for fact in facts)
-    items += element("li", element("a", "the rule by which all claims are judged", href=RULE))
+    items += element("li", element("a", "The rule by which all claims are judged", href=RULE))
     return element(
         "details", element("summary", f"Why, in detail ({row.name})") + f"<ul>{items}</ul>"
     )
 
 
 def tally(rows: Iterable["Claim"]) -> str:
-    """Write the claims as squares in groups, one for each verdict; a square leads to its card."""
+    """Draw the claims as squares in rows, one for each verdict.
+
+    A square leads to its card, and a verdict to the cards that have it (see :func:`cards`).
+    """
     rows = list(rows)
     groups = ""
     for verdict in VERDICTS:
@@ -71,10 +78,17 @@ def tally(rows: Iterable["Claim"]) -> str:
             link = element("a", row.name, href=f"#claim-{row.name}", title=row.claim)
             squares += element("li", link, **{"class": css_class(verdict)})
         sign = element("span", SIGNS[verdict], aria_hidden="true")
-        heading = element("p", f"{sign} {len(members)} {_of_many(verdict, len(members))}")
+        text = f"{sign} {len(members)} {_of_many(verdict, len(members))}"
+        heading = element("p", element("a", text, href=f"#{css_class(verdict)}"))
         groups += element("div", heading + element("ul", squares), **{"class": "claim-group"})
-    own = element("p", "", **{"class": "guess-tally"})  # of the reader's guesses, by guesses.js
-    return element("div", groups, **{"class": "claim-tally"}) + own
+    picture = element("div", groups, **{"class": "claim-tally"})
+    caption = "The claims of the paper. A square opens its card, a verdict all cards that have it."
+    figure = f'<figure style="margin:1em 0">{picture}{element("figcaption", caption)}</figure>'
+    # Of the reader's guesses, by guesses.js
+    own = element("p", "", **{"class": "guess-tally"}) + element(
+        "div", "", **{"class": "guess-marks"}
+    )
+    return figure + own
 
 
 def _of_many(verdict: str, number: int) -> str:
@@ -88,32 +102,45 @@ def _of_many(verdict: str, number: int) -> str:
 def cards(rows: Iterable["Claim"], chapters: Sequence[str]) -> str:
     """Write all cards, with a choice by verdict and by chapter, which needs no script.
 
+    The verdict stands in the address, such as ``#is-holds``: a link chooses it from anywhere.
+
     Args:
         rows: the claims.
         chapters: names of all pages that judge claims, in the order of the book.
     """
     rows = list(rows)
-    choices = element("legend", "Show the claims that")
-    for at, verdict in enumerate(("all", *VERDICTS)):
-        checked = "" if at else " checked"
-        radio = f'<input type="radio" name="claim-verdict" value="{css_class(verdict)}"{checked}>'
-        label = "are in the paper" if verdict == "all" else _of_many(verdict, 2)
-        choices += element("label", radio + f" {SIGNS.get(verdict, '')} {label}")
+    anchors, links, rules = "", element("a", "all", href="#all-cards"), []
+    for verdict in VERDICTS:
+        name = css_class(verdict)
+        anchors += element("span", "", id=name, **{"class": "claim-anchor"})
+        links += element("a", f"{SIGNS[verdict]} {_of_many(verdict, 2)}", href=f"#{name}")
+        is_chosen = f"body:has(#{name}:target)"
+        rules.append(f"{is_chosen} .claim-cards .claim:not(.{name}) {{ display: none; }}")
+        rules.append(f'{is_chosen} .claim-choice a[href="#{name}"] {{ {_CHOSEN} }}')
+    others = "body:not(:has(.claim-anchor:target))"
+    rules.append(f'{others} .claim-choice a[href="#all-cards"] {{ {_CHOSEN} }}')
     options = element("option", "all chapters", value="all")
-    options += "".join(element("option", c.replace("_", " "), value=f"in-{c}") for c in chapters)
+    for chapter in chapters:
+        options += element("option", chapter.replace("_", " "), value=f"in-{chapter}")
+        is_chosen = f'.claim-cards:has(option[value="in-{chapter}"]:checked)'
+        rules.append(f"{is_chosen} .claim:not(.in-{chapter}) {{ display: none; }}")
+        found = {row.verdict for row in rows if row.page == chapter}
+        for verdict in VERDICTS:
+            if verdict not in found:
+                rules.append(
+                    f"body:has(#{css_class(verdict)}:target) {is_chosen} .claim-none "
+                    "{ display: block; }"
+                )
+    # A link to a card shows it, whatever is chosen
+    rules.append(".claim-cards .claim:target:not(#theme) { display: block; }")
+    # On paper all cards are shown, whatever is chosen on the screen
+    style = element("style", "@media screen {\n" + "\n".join(rules) + "\n}")
     select = element("label", "in " + element("select", options, aria_label="chapter"))
-    fields = element("fieldset", choices + select)
-    rules = [
-        _hidden_unless(f'input[value="{css_class(v)}"]:checked', css_class(v)) for v in VERDICTS
-    ]
-    rules += [_hidden_unless(f'option[value="in-{c}"]:checked', f"in-{c}") for c in chapters]
-    style = element("style", "\n".join(rules))
+    choice = element("p", "Show: " + links + select, **{"class": "claim-choice"})
+    none = element("p", "No claim of this chapter has this verdict.", **{"class": "claim-none"})
     body = "".join(card(row, with_link=True) for row in rows)
-    return element("div", style + fields + body, **{"class": "claim-cards"})
-
-
-def _hidden_unless(chosen: str, kept: str) -> str:
-    return f".claim-cards:has({chosen}) .claim:not(.{kept}) {{ display: none; }}"
+    top = element("span", "", id="all-cards")
+    return element("div", style + top + anchors + choice + none + body, **{"class": "claim-cards"})
 
 
 def table(rows: Iterable["Claim"]) -> str:
@@ -135,7 +162,7 @@ def table(rows: Iterable["Claim"]) -> str:
     for row in rows:
         link = element("a", row.verdict, href=f"{row.page}.html#claim-{row.name}")
         tiny = row.tiny_imagenet
-        notes = "; ".join(filter(None, [row.why, row.measured and row.measured.terms]))
+        notes = " ".join(filter(None, [row.reasons, row.measured and row.measured.terms]))
         texts = (
             row.claim,
             row.paper,

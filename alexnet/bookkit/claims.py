@@ -6,6 +6,7 @@ from the rule in :mod:`alexnet.bookkit.stats`; so no figure in the book is stale
 """
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,8 @@ _SIZE_IN_WORDS = {
     "smaller": "smaller than the paper says",
     "not comparable": "size not comparable",
 }
+_NUMBER = re.compile(r"−?\d[\d,]*(?:\.\d+)?")
+_INTERVAL = re.compile(r"([+-][\d.]+)( points|) \(([+-][\d.]+) to ([+-][\d.]+)\)")
 _TIMES = ("never", "once", "twice", "three times", "four times", "five times")
 
 
@@ -43,12 +46,23 @@ class Measurement:
 
     @property
     def terms(self) -> str:
-        """What the interval stands for."""
-        terms = f"interval of {self.level}, runs examined {_TIMES[self.looks]}; rate: {self.rate}"
+        """What the interval stands for, in whole sentences."""
+        if self.looks == 1:
+            said = (
+                "It is judged by an interval of 95 %, and the number of runs was fixed beforehand."
+            )
+        else:
+            said = (
+                f"It is judged by an interval of {self.level} rather than 95 %, because the runs "
+                f"were looked at {_TIMES[self.looks]} before their number was final."
+            )
+        best = self.rate.startswith("of ")
+        rate = f"the best for {self.rate.removeprefix('of ')}" if best else self.rate
+        said += f" The learning rate is {rate}."
         if self.test_set_error is not None:
-            terms += "; with" if self.test_set_error else "; without"
-            terms += " the sampling error of the test set"
-        return terms
+            does = "includes" if self.test_set_error else "does not include"
+            said += f" The interval {does} what other test photographs would change."
+        return said
 
 
 @dataclass(frozen=True)
@@ -70,7 +84,9 @@ class Claim:
     name: str  # "P1" to "P29"
     section: str  # of the paper; or "abstract", or "Figure 2"
     claim: str
-    plain: str  # the same in whole sentences, with {paper} and {ours} for the two figures
+    # The same in whole sentences, with {paper} and {ours} for the two figures; also {0}, {1} and
+    # so on for the numbers in ours, and {against} for ours with all signs turned
+    plain: str
     paper: str  # the paper's figure
     ours: str | None  # the book's figure, or None if it was not run
     verdict: str  # one of alexnet.bookkit.stats.VERDICTS
@@ -93,13 +109,13 @@ class Claim:
 
     @property
     def notes(self) -> str:
-        """Why its interval is wider than others, and what should be known with it."""
-        notes = [self.why] if self.why else []
+        """What should be known with it, and why its interval is wider than others."""
+        notes = self.reasons
         if self.measured and self.measured.looks > 1:
             times = _TIMES[self.measured.looks]
-            wider = f"an interval of {self.measured.level}, since the runs were looked at {times}"
-            notes.insert(0, wider)
-        return "; ".join(notes)
+            notes += f" The interval is one of {self.measured.level}, since the runs were looked at"
+            notes += f" {times}."
+        return notes.strip()
 
     @property
     def size_text(self) -> str:
@@ -109,10 +125,22 @@ class Claim:
     @property
     def found(self) -> str:
         """What the paper says, and what came out here, in whole sentences."""
-        text = self.plain.format(paper=self.paper, ours=self.ours)
-        if self.ours and self.ours[0] in "+-":
-            text += " A plus speaks for the paper, a minus against it."
-        return text
+        if self.ours is None:
+            return self.plain.format(paper=self.paper)
+        ours = self.ours.replace("+", "").replace("-", "−")
+        against = None
+        if interval := _INTERVAL.match(self.ours):
+            estimate, unit, low, high = interval.groups()
+            values = (_turned(value) for value in (estimate, high, low))
+            against = "{}{} ({} to {})".format(next(values), unit, *values)
+        return self.plain.format(
+            *_NUMBER.findall(ours), paper=self.paper, ours=ours, against=against
+        )
+
+    @property
+    def reasons(self) -> str:
+        """What should be known with it, in whole sentences."""
+        return self.why and f"{self.why[0].upper()}{self.why[1:].removesuffix('.')}."
 
     def __repr__(self) -> str:
         notes = f" ({self.notes})" if self.notes else ""
@@ -124,6 +152,11 @@ class Claim:
 
     def _repr_html_(self) -> str:
         return card(self)
+
+
+def _turned(value: str) -> str:
+    """A signed number with the other sign, as it is written."""
+    return "−" + value[1:] if value[0] == "+" else value[1:]
 
 
 def record() -> dict:
@@ -160,6 +193,10 @@ def claims() -> dict[str, Claim]:
 
 def judge(row: Claim, found: Finding | None = None) -> tuple[str, str | None]:
     """The verdict on a claim, and the size of the effect, by the rule.
+
+    What the claim itself speaks of, such as a decay of 0.0005 or a dropout of 0.5, must have been
+    run as the paper has it; data set and net hardly ever are the paper's, and that is what the size
+    answers. So ``measured.setting`` without its data and its net must be among the runs.
 
     Args:
         row: of the record; its own verdict and size are not looked at.

@@ -141,8 +141,9 @@ def measured_verdict(effects: Sequence[Effect], setting_was_run: bool = True) ->
 
     Args:
         effects: one for each part.
-        setting_was_run: whether the setting that the paper speaks of is among the runs; without it
-            they cannot tell, whatever they show.
+        setting_was_run: whether what the claim speaks of, such as a decay of 0.0005, was run as the
+            paper has it; without that the runs cannot tell, whatever they show. Data set and net
+            are the concern of :func:`size`.
 
     Returns:
         One of the first three of :data:`VERDICTS`.

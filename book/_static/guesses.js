@@ -72,15 +72,44 @@
     said.textContent = choice === answer ? "That was your guess, too." : `Your guess was: ${text}`;
   }
 
+  /** A guess that was right is a tick, another a cross; each leads to its answer. @param {Element} place */
+  function showMarks(place) {
+    /** @type {Map<string, HTMLElement>} */
+    const chapters = new Map();
+    for (const key of Object.keys(guesses).sort()) {
+      const [, chapter, number] = key.match(/^([\w-]+)-(\d+)$/) ?? [];
+      if (!chapter || !Array.isArray(guesses[key])) continue;
+      const [choice, answer] = guesses[key];
+      const link = document.createElement("a");
+      link.href = `${chapter}.html#answer-${key}`;
+      link.textContent = choice === answer ? "✓" : "✗";
+      const said = `${chapter.replaceAll("_", " ")}, guess ${number}: ${choice === answer ? "right" : "wrong"}`;
+      link.title = said;
+      link.setAttribute("aria-label", said);
+      const row = chapters.get(chapter) ?? document.createElement("span");
+      if (!chapters.has(chapter)) row.append(chapter.replaceAll("_", " "));
+      row.append(" ", link);
+      chapters.set(chapter, row);
+    }
+    place.replaceChildren(...chapters.values());
+  }
+
   function showTally() {
     const place = document.querySelector(".guess-tally");
     const made = Object.values(guesses).filter((pair) => Array.isArray(pair));
-    if (!place || !made.length) return;
+    if (!place) return;
+    if (!made.length) {
+      place.textContent =
+        "Your own guesses, of which each chapter asks for some, will be counted here.";
+      return;
+    }
     const right = made.filter(([choice, answer]) => choice === answer).length;
     const questions = made.length === 1 ? "one question" : `${made.length} questions`;
     place.textContent = `In this book you have made a guess at ${questions}, and were right ${
       right === 1 ? "once" : right === 2 ? "twice" : `${right} times`
     }.`;
+    const marks = document.querySelector(".guess-marks");
+    if (marks) showMarks(marks);
   }
 
   function begin() {

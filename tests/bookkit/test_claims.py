@@ -1,6 +1,8 @@
 import importlib.util
 import re
+import statistics
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import nbformat
 import pytest
@@ -14,9 +16,10 @@ from alexnet.bookkit.claims import (
     judge,
     record,
 )
-from alexnet.bookkit.findings import FINDINGS, finding
+from alexnet.bookkit.effects import draw_effects
+from alexnet.bookkit.findings import FINDINGS, final_errors, finding, load_runs
 from alexnet.bookkit.paths import BOOK, RECORD
-from alexnet.bookkit.stats import AGREEMENTS, SIZES, VERDICTS, Effect, Interval
+from alexnet.bookkit.stats import AGREEMENTS, SIZES, VERDICTS, Effect, Interval, mean_difference
 
 CALL = re.compile(r'\bclaim(_from_runs)?\("(P\d+)"(,?)')
 
@@ -188,9 +191,9 @@ def test_a_claim_is_shown_as_text_and_as_a_card():
     text = f"Cannot tell, size not comparable ({row.notes})"
     assert repr(row).startswith("P9: The paper says ") and repr(row).endswith(text)
     card = row._repr_html_()
-    assert 'id="claim-P9"' in card and "A plus speaks for the paper" in card
+    assert 'id="claim-P9"' in card and "Here it lowers it by 1.6 points (−0.2 to 3.3)." in card
     assert "<strong>Cannot tell</strong>, size not comparable</p>" in card
-    assert "<li>interval of 98.18 %" in card
+    assert "<li>It is judged by an interval of 98.18 % rather than 95 %, because" in card
     assert "<strong>Holds</strong>, larger than the paper says</p>" in claims()["P5"]._repr_html_()
     assert "<strong>Holds</strong></p>" in claims()["P1"]._repr_html_()
     assert "P3 (Figure 2): " in claims()["P3"]._repr_html_()
@@ -200,11 +203,45 @@ def test_a_claim_is_shown_as_text_and_as_a_card():
 @pytest.mark.parametrize("row", claims().values(), ids=claims())
 def test_a_card_says_both_figures_in_whole_sentences(row):
     assert row.found.startswith("The paper") and row.found.endswith(".")
-    assert ("{ours}" in row.plain) == (row.ours is not None)
     if row.ours is not None:
-        assert row.ours in row.found
+        numbers = re.findall(r"\d[\d,.]*\d|\d", row.ours)
+        for number in numbers:
+            assert number in row.found
     if row.name not in ("P11", "P29"):  # the paper gives no figure
         assert row.paper in row.found
+    assert not re.search(r"[+{}]", row.found)
+    assert not row.reasons or re.fullmatch(r"[A-Z].*\.", row.reasons)
+
+
+def test_a_figure_may_be_said_the_other_way_round():
+    row = replace(claims()["P18"], plain="{against}", ours="-1.5 points (-2.0 to +0.5)")
+    assert row.found == "1.5 points (−0.5 to 2.0)"
+
+
+def test_what_windows_and_mirrors_do_to_the_errors_is_what_the_runs_say():
+    """P29 rests on a gap; its card says what becomes of the errors themselves."""
+    without = load_runs("augmentation", augment="none")
+    with_it = load_runs("augmentation", augment="crop")
+    gain = mean_difference(final_errors(without), final_errors(with_it))
+    assert (
+        f"by {gain.mean:.1f} points ({gain.low:.1f} to {gain.high:.1f})," in claims()["P29"].plain
+    )
+    before, after = (
+        statistics.mean(final_errors(runs, "final_train_error")) for runs in (without, with_it)
+    )
+    assert f"from {before:.1f} to {after:.1f} %" in claims()["P29"].why
+
+
+def test_how_much_longer_a_step_is_than_its_batch(found):
+    (longer,) = found["P28"].effects[0].intervals
+    assert f"takes {longer.mean:.0f} times as long" in claims()["P28"].why
+
+
+def test_the_picture_of_effects_has_every_claim_that_was_measured():
+    drawing = draw_effects(claims().values())
+    assert set(re.findall(r">(P\d+) ", drawing)) == set(FINDINGS)
+    assert "−15.7 points (−16.1 to −15.2)" in drawing and "0.7 to 4.0 times" in drawing
+    ElementTree.fromstring(drawing)
 
 
 def test_verdicts_are_told_apart_without_colors():
@@ -221,6 +258,7 @@ def test_the_tally_and_the_cards_have_every_claim_once():
     for row in rows:
         assert (
             f'value="in-{row.page}"' in shown
+            and f'<span id="{cards.css_class(row.verdict)}"' in shown
             and f'href="{row.page}.html#claim-{row.name}"' in shown
         )
 
@@ -247,9 +285,10 @@ def test_no_other_claim_has_a_figure_of_the_logs():
     assert found == ["P6", "P8", "P9", "P10", "P14", "P21"]
 
 
-def test_all_verdicts_and_sizes_stand_in_the_introduction():
-    intro = (BOOK / "intro.md").read_text(encoding="utf-8")
-    explained = dict(re.findall(r"^\| ([a-z ]+) \| (.+) \|$", intro, re.M))
+def test_all_verdicts_and_sizes_are_explained_where_the_book_says_how_it_measures():
+    cells = nbformat.read(BOOK / "measuring.ipynb", 4).cells
+    text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    explained = dict(re.findall(r"^\| ([a-z ]+) \| (.+) \|$", text, re.M))
     assert list(explained) == ["verdict", *VERDICTS, "size", *SIZES]
     named = re.findall(r"P\d+", explained["holds by construction"])
     assert named == [row.name for row in claims().values() if row.kind == "by construction"]
@@ -262,9 +301,10 @@ def test_the_table_of_claims_links_to_every_cell():
 
 def test_the_table_of_claims_says_how_each_was_measured():
     table = cards.table(claims().values())
-    assert "interval of 98.18 %, runs examined four times; rate: of each net, by the loss" in table
-    assert table.count("without the sampling error of the test set") == 6
-    assert table.count("with the sampling error of the test set") == 1
+    assert "98.18 % rather than 95 %, because the runs were looked at four times" in table
+    assert "The learning rate is the best for each net, by the loss" in table
+    assert table.count("does not include what other test photographs would change") == 6
+    assert table.count("interval includes what other test photographs would change") == 1
     assert "</a>, larger than the paper says</td>" in table
 
 
