@@ -10,6 +10,7 @@ VS Code.
 import copy
 import io
 import json
+import re
 from base64 import b64encode
 from collections.abc import Iterable
 from functools import cache
@@ -36,8 +37,10 @@ from alexnet.predictor import Predictor
 
 NET = "tiny-imagenet"
 PAGE = "intro.html"  # the address of the first page from a chapter
-STILL_WIDTH = 720  # pixels of a page
-PIXEL_RATIO = 1.5  # of the picture's file, for sharp screens
+STILL_WIDTH = 500  # pixels of a page, as all figures of the book
+PIXEL_RATIO = 2  # of the picture's file, for sharp screens
+INK = "#767b82"  # of the letters, legible on white and on black
+MAPS_ABREAST = 4  # layers beside each other, so that a phone shows them large enough
 # The first page takes these colors from its theme: each for light and for dark.
 THEME = {
     "background": ("#fff", "#14181e"),
@@ -244,17 +247,22 @@ def _theme() -> str:
 
 def still_html(state: _State, png: bytes) -> str:
     """A picture of the state, with a caption and a link to the first page in the same state."""
-    lacks = f", without {', '.join(state.cuts)}" if state.cuts else ""
+    lacks = f", without {', '.join(map(_spaced, state.cuts))}" if state.cuts else ""
     alternative = f"A photograph, the net's five guesses as bars, and the maps of its layers{lacks}"
     uri = f"data:image/png;base64,{b64encode(png).decode()}"
     link = f'<a href="{PAGE}{escape(state.fragment)}">On the first page</a>'
     return (
-        f'<figure class="net-still"><img class="photo" src="{uri}" width="{STILL_WIDTH}" '
+        f'<figure class="net-still"><img class="photo clear" src="{uri}" width="{STILL_WIDTH}" '
         f'alt="{escape(alternative)}"><figcaption>The net of two hundred kinds of things{lacks}: '
         "what it sees, its guesses, and the maps of its layers; the thin marks are the guesses of "
         f"the whole net without the square. {link} it is live, in this state. Photograph: "
         f"{first_page.credit_of(state.credit)}.</figcaption></figure>"
     )
+
+
+def _spaced(cut: str) -> str:
+    """A cut in words: ``conv3.column2`` as "conv3 column 2", ``lrn`` as it is."""
+    return re.sub(r"(column|kernel)(\d+)", r"\1 \2", cut.replace(".", " "))
 
 
 def _compute(state: _State) -> tuple[Tensor, Pass, Pass]:
@@ -268,20 +276,22 @@ def _compute(state: _State) -> tuple[Tensor, Pass, Pass]:
 
 
 def _draw_still(state: _State) -> bytes:
-    """The state as a PNG image, laid out as the first page is."""
+    """The state as a PNG image: what the net sees, its guesses, and below them the maps."""
     seen, untouched, shown = _compute(state)
+    style = {"font.family": "DejaVu Sans", "font.size": 11, "axes.titlesize": 11}
+    style |= dict.fromkeys(("text.color", "axes.labelcolor", "ytick.color"), INK)
     # The style of the book is not asked for: the reader may have set another one
-    with plt.rc_context({"font.family": "DejaVu Sans", "font.size": 8, "axes.grid": False}):
-        figure = Figure(figsize=(7.2, 4.2), layout="constrained")
-        above, below = figure.subfigures(2, 1, height_ratios=(1.4, 2.8))
-        photograph, bars = above.subplots(1, 2, width_ratios=(1, 3.2))
+    with plt.rc_context({**style, "axes.grid": False}):
+        figure = Figure(figsize=(STILL_WIDTH / 100, 6.4), layout="constrained")
+        above, below = figure.subfigures(2, 1, height_ratios=(1.5, 4.9))
+        photograph, bars = above.subplots(1, 2, width_ratios=(1, 1.1))
         photograph.imshow(seen.permute(1, 2, 0).numpy())
         photograph.set_axis_off()
         _draw_guesses(bars, untouched, shown)
         _draw_maps(below, state, shown)
         file = io.BytesIO()
-        figure.savefig(file, format="png", dpi=100 * PIXEL_RATIO)
-    image = Image.open(file).convert("RGB").quantize(128)  # a third of the bytes
+        figure.savefig(file, format="png", dpi=100 * PIXEL_RATIO, transparent=True)
+    image = Image.open(file).convert("RGBA").quantize(128)  # a third of the bytes
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
     return file.getvalue()
@@ -293,7 +303,7 @@ def _draw_guesses(axes: Axes, untouched: Pass, shown: Pass) -> None:
     for row, label in enumerate(labels):
         value, mark = float(shown.probabilities[label]), float(untouched.probabilities[label])
         axes.barh(row, value, height=0.6, color=COLORS[0])
-        axes.plot([mark, mark], [row - 0.42, row + 0.42], color="black", linewidth=1)
+        axes.plot([mark, mark], [row - 0.42, row + 0.42], color=INK, linewidth=1.5)
         axes.text(1.02, row, first_page.percent(value), va="center")
     words = [first_page.short(_predictor().class_name(label)) for label in labels]
     best = int(shown.probabilities.argmax())
@@ -306,22 +316,23 @@ def _draw_guesses(axes: Axes, untouched: Pass, shown: Pass) -> None:
 
 def _draw_maps(figure: SubFigure, state: _State, shown: Pass) -> None:
     """The maps of all layers, one column above the other; the one that is looked at is framed."""
-    layout = [[f"{layer.name} {c}" for layer in state.layers] for c in (0, 1)]
-    for row in layout:
-        row[-1] = "fc8 0"  # in neither column
+    layout = []
+    for start in range(0, len(state.layers), MAPS_ABREAST):
+        abreast = state.layers[start : start + MAPS_ABREAST]
+        for column in (0, 1):  # fc8 is in neither, and reaches over both rows
+            layout.append([f"{layer.name} {column % layer.columns}" for layer in abreast])
     panels = figure.subplot_mosaic(layout)
     for layer in state.layers:
         parts = shown.maps[layer.name].reshape(layer.columns, -1, layer.side, layer.side)
         for column, maps in enumerate(parts):
             axes = panels[f"{layer.name} {column}"]
-            colors = np.array(
-                first_page.palette(COLORS[column if layer.columns > 1 else -1]), np.uint8
-            )
-            colors[GAP] = 255
+            opaque = first_page.palette(COLORS[column if layer.columns > 1 else -1])
+            colors = np.array([[*color, 255] for color in opaque], np.uint8)
+            colors[GAP] = 0  # transparent
             axes.imshow(colors[first_page.tile(maps, layer)], interpolation="nearest")
             axes.set_axis_off()
             if column == 0:
-                axes.set_title(layer.name, fontsize=8)
+                axes.set_title(layer.name)
     if state.look:
         _frame_map(panels, *state.look)
 

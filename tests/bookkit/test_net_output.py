@@ -62,10 +62,12 @@ def test_what_a_notebook_stores_is_small(bundle):
     assert html.select_one("script, iframe, style") is None
     link = html.select_one("figcaption a")
     assert link["href"] == "intro.html#net=goldfish&cut=column2,kernel7&look=conv1.7"
-    assert "without column2, kernel7" in html.img["alt"]
+    assert "without column 2, kernel 7" in html.img["alt"]
     png = base64.b64decode(html.img["src"].partition(",")[2])
     assert png == base64.b64decode(bundle["image/png"])
-    picture = np.array(Image.open(io.BytesIO(png)).convert("RGB"))
+    image = Image.open(io.BytesIO(png)).convert("RGBA")
+    assert image.getpixel((0, 0))[3] == 0  # without a ground of its own on a dark page
+    picture = np.array(image.convert("RGB"))
     assert picture.shape[1] == net_output.STILL_WIDTH * net_output.PIXEL_RATIO
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
     row = next(row for row in first_page.credits() if row["file"] == "goldfish.webp")
