@@ -159,6 +159,8 @@ def test_a_result_is_shown(tmp_path, monkeypatch):
     monkeypatch.setattr(claims_module, "record", lambda: record)
     row = claims()["P6"]
     assert row.tiny_imagenet == result
-    assert f"<li>Tiny ImageNet: {result.ours}, holds</li>" in row._repr_html_()
+    shown = result.ours.replace("+", "")
+    fact = f"On photographs of Tiny ImageNet: {shown}. The verdict: holds."
+    assert fact in row._repr_html_()
     assert repr(row).endswith(f"Tiny ImageNet: {result.ours}. holds")
     assert f">{result.ours}, holds</td>" in table(claims().values())
