@@ -5,6 +5,7 @@ import importlib.util
 import re
 import shutil
 import sys
+import unicodedata
 import zipfile
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -364,6 +365,7 @@ def test_links_in_the_pdf_lead_to_its_pages(pdf):
 def test_the_pdf_has_the_last_column_of_the_widest_table(pdf, pages):
     rows = pages["book/claims"].select("table.stacked tbody tr")
     text = "".join(page.extract_text() for page in pdf.pages)
+    text = unicodedata.normalize("NFKC", text)  # ligatures
     text = compact(re.sub("[-\u2010\u00ad]\n", "", text))  # words that a narrow column has divided
     for row in rows:
         for word in row.select("td")[-1].get_text().split():
