@@ -1,6 +1,6 @@
 """Claims of the paper as HTML: a card for each, and the page that has them all."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -99,14 +99,14 @@ def _of_many(verdict: str, number: int) -> str:
     return plural.get(verdict, verdict.replace("holds", "hold"))
 
 
-def cards(rows: Iterable["Claim"], chapters: Sequence[str]) -> str:
+def cards(rows: Iterable["Claim"], chapters: Mapping[str, str]) -> str:
     """Write all cards, with a choice by verdict and by chapter, which needs no script.
 
     The verdict stands in the address, such as ``#is-holds``: a link chooses it from anywhere.
 
     Args:
         rows: the claims.
-        chapters: names of all pages that judge claims, in the order of the book.
+        chapters: titles of all pages that judge claims by their names, in the order of the book.
     """
     rows = list(rows)
     anchors, links, rules = "", element("a", "all", href="#all-cards"), []
@@ -120,8 +120,8 @@ def cards(rows: Iterable["Claim"], chapters: Sequence[str]) -> str:
     others = "body:not(:has(.claim-anchor:target))"
     rules.append(f'{others} .claim-choice a[href="#all-cards"] {{ {_CHOSEN} }}')
     options = element("option", "all chapters", value="all")
-    for chapter in chapters:
-        options += element("option", chapter.replace("_", " "), value=f"in-{chapter}")
+    for chapter, title in chapters.items():
+        options += element("option", title, value=f"in-{chapter}")
         is_chosen = f'.claim-cards:has(option[value="in-{chapter}"]:checked)'
         rules.append(f"{is_chosen} .claim:not(.in-{chapter}) {{ display: none; }}")
         found = {row.verdict for row in rows if row.page == chapter}

@@ -34,7 +34,7 @@ class Measurement:
     """How a claim was measured, as far as its verdict, its size and its interval depend on it."""
 
     figure: float | None  # the paper's, in the unit of ours, for the size; None: it has none
-    setting: dict  # the paper's "data" and "net", and fields of a run's configuration
+    setting: dict  # the paper's "data" and "net", and what a run's configuration must have
     looks: int  # at the runs, the last included, until their number was final
     rate: str  # by what the learning rate was chosen
     test_set_error: bool | None  # whether the interval has the test set's own; None: no test set
@@ -126,7 +126,8 @@ class Claim:
     def found(self) -> str:
         """What the paper says, and what came out here, in whole sentences."""
         if self.ours is None:
-            return self.plain.format(paper=self.paper)
+            logs = f" The logs of 2012 say {self.logs}." if self.logs else ""
+            return self.plain.format(paper=self.paper) + logs
         ours = self.ours.replace("+", "").replace("-", "−")
         against = None
         if interval := _INTERVAL.match(self.ours):

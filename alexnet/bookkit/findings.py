@@ -46,11 +46,12 @@ def _not_recorded_runs(path: Path, error: Exception) -> ValueError:
 
 
 def configuration(run: dict) -> dict:
-    """All fields of a run's configuration, with the values that JSON has.
+    """All fields of a run's configuration, with the values that JSON has, and its "device".
 
     A file may be older than a field, which then had its default.
     """
-    return json.loads(json.dumps(asdict(ExperimentConfig()))) | run["config"]
+    defaults = json.loads(json.dumps(asdict(ExperimentConfig())))
+    return defaults | run["config"] | {"device": run.get("device", "cpu")}
 
 
 def load_runs(name: str, folder: Path = RUNS, **fields: object) -> list[dict]:
@@ -431,7 +432,8 @@ def _neighbors_of_the_same_class(level: float) -> Finding:
     difference = mean_difference(same["hidden"], same["pixels"], paired=True, level=level)
     hidden = 100 * statistics.mean(same["hidden"])
     pixels = 100 * statistics.mean(same["pixels"])
-    ours = f"{hidden:.0f} % of six, in pixels {pixels:.0f} %"
+    more = _points(Interval(*(100 * value for value in difference)))
+    ours = f"{more}: {hidden:.0f} % of six, in pixels {pixels:.0f} %"
     effects = (Effect((difference,)),)
     return Finding("Neighbours of the same class", ours, effects, _data_of("small"), [])
 

@@ -115,8 +115,8 @@ class Runner:
 
         Returns:
             What the file holds of it: ``config``, ``curve`` (see
-            :func:`alexnet.experiments.fit.fit`), ``seconds``, ``date``, ``machine`` and
-            ``precision``.
+            :func:`alexnet.experiments.fit.fit`), ``seconds``, ``date``, ``device``,
+            ``machine`` and ``precision``.
 
         Raises:
             OSError: if the file cannot be written.
@@ -173,6 +173,7 @@ class Runner:
             # It depends on the machine, like the seconds; a curve depends on the seed only
             run["augment_share"] = curve.pop("augment_share")
         run["date"] = str(datetime.date.today())
+        run["device"] = torch.device(self.device).type
         run["machine"] = describe_machine(self.device)
         run["precision"] = autocast_dtype(torch.device(self.device))
         return run

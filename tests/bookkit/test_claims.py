@@ -18,7 +18,7 @@ from alexnet.bookkit.claims import (
 )
 from alexnet.bookkit.effects import draw_effects
 from alexnet.bookkit.findings import FINDINGS, final_errors, finding, load_runs
-from alexnet.bookkit.paths import BOOK, RECORD
+from alexnet.bookkit.paths import BOOK, RECORD, chapter_title
 from alexnet.bookkit.stats import AGREEMENTS, SIZES, VERDICTS, Effect, Interval, mean_difference
 
 CALL = re.compile(r'\bclaim(_from_runs)?\("(P\d+)"(,?)')
@@ -252,8 +252,10 @@ def test_verdicts_are_told_apart_without_colors():
 def test_the_tally_and_the_cards_have_every_claim_once():
     rows = claims().values()
     assert sorted(re.findall(r'href="#claim-(P\d+)"', cards.tally(rows))) == sorted(claims())
-    chapters = list(dict.fromkeys(row.page for row in rows))
+    chapters = {row.page: chapter_title(row.page) for row in rows}
+    assert chapters["two_gpus"] == "Two GPUs"
     shown = cards.cards(rows, chapters)
+    assert '<option value="in-two_gpus">Two GPUs</option>' in shown
     assert re.findall(r'id="claim-(P\d+)"', shown) == list(claims())
     for row in rows:
         assert (
