@@ -1,13 +1,13 @@
 """Sections that are folded to their headings: a link opens one, and on paper all are open."""
 
-from test_book import Visit, host  # noqa: F401, a fixture
+from visit import Visit
 
 DESK = {"viewport": {"width": 1280, "height": 800}}
 OPEN = "() => [...document.querySelectorAll('details.entry[open] h3')].map(h => h.firstChild.data)"
 ENTRY = "biases-at-twice-the-rate"
 
 
-def test_a_link_opens_its_entry(browser, host):  # noqa: F811
+def test_a_link_opens_its_entry(browser, host):
     with Visit(browser, f"{host}/book/paper_and_code.html", **DESK) as visit:
         page = visit.page
         assert page.locator("details.entry").count() > 10
@@ -21,19 +21,19 @@ def test_a_link_opens_its_entry(browser, host):  # noqa: F811
             assert page.evaluate(OPEN) == []
 
 
-def test_an_address_opens_its_entry_or_that_around_it(browser, host):  # noqa: F811
+def test_an_address_opens_its_entry_or_that_around_it(browser, host):
     for page, anchor in (("paper_and_code", ENTRY), ("results", "claim-P23")):
         with Visit(browser, f"{host}/book/{page}.html#{anchor}", **DESK) as visit:
             visit.page.wait_for_function("document.querySelector('details.entry[open]')")
             assert visit.page.locator(f"#{anchor}").is_visible()
 
 
-def test_an_address_that_cannot_be_decoded_opens_nothing(browser, host):  # noqa: F811
+def test_an_address_that_cannot_be_decoded_opens_nothing(browser, host):
     with Visit(browser, f"{host}/book/paper_and_code.html#%E0%A4", **DESK) as visit:
         assert visit.page.evaluate(OPEN) == []  # and Visit has seen no error
 
 
-def test_on_paper_all_are_open(browser, host):  # noqa: F811
+def test_on_paper_all_are_open(browser, host):
     with Visit(browser, f"{host}/book/results.html", **DESK) as visit:
         entries = visit.page.locator("details.entry").count()
         for event, number in (("beforeprint", entries), ("afterprint", 0)):

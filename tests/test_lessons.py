@@ -1,7 +1,7 @@
 """The chapters as lessons: measured on the pages, as a reader has them before any click."""
 
 import pytest
-from test_book import Visit, host  # noqa: F401, a fixture
+from visit import Visit
 
 from helpers import ROOT
 
@@ -45,7 +45,7 @@ LABELS = "labels => labels.map(label => label.textContent.trim())"
 
 
 @pytest.fixture(scope="module", params=LESSONS)
-def lesson(browser, host, request):  # noqa: F811
+def lesson(browser, host, request):
     with Visit(browser, f"{host}/book/{request.param}.html", **DESK) as visit:
         yield visit.page
 

@@ -5,8 +5,8 @@ import re
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
-from test_book import UNFOLD, Visit, host  # noqa: F401, a fixture
 from test_lessons import DESK, LESSONS, PHONE
+from visit import UNFOLD, Visit
 
 from helpers import ROOT
 
@@ -96,7 +96,7 @@ VISITS = [(name, device) for device in LEAST for name in LESSONS]
 
 
 @pytest.fixture(scope="module", params=VISITS, ids="-".join)
-def lesson(browser, host, request):  # noqa: F811
+def lesson(browser, host, request):
     """A page with all that is folded open, its name, and the smallest letters it may have."""
     name, device = request.param
     options, least = LEAST[device]

@@ -1,4 +1,4 @@
-"""The explorer without a browser; tests/test_book.py moves it in one."""
+"""The explorer without a browser; tests/test_pages.py moves it in one."""
 
 import re
 from base64 import b64decode

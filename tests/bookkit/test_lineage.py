@@ -1,4 +1,4 @@
-"""The runs of the source of 2012, in the record and as a figure; tests/test_book.py opens it.
+"""The runs of the source of 2012, in the record and as a figure; tests/test_pages.py opens it.
 
 Where the variable ALEXNET_SOURCE names a clone of the repository that ``book/record.json`` gives
 under "source", every figure and quotation is compared with the line that it is said to stand in.
@@ -171,9 +171,10 @@ def test_a_run_shows_its_logged_error(page):
     assert nodes["110"]["error"] == ""
     errors = [text for heading, text in nodes["145-2010"]["facts"] if heading == "error"]
     assert errors == [
-        "37.47 % top-1, 17.00 % top-5; 2010 test, ten views; line 178",
-        "39.02 % top-1, 18.30 % top-5; 2010 test, centre view; line 180",
+        "37.47 % top-1, 17.00 % top-5; 2010 test, ten views",
+        "39.02 % top-1, 18.30 % top-5; 2010 test, centre view",
     ]
+    assert dict(nodes["145-2010"]["facts"])["lines"].startswith("error 178, error 180")
 
 
 def test_each_generation_lies_lower(page):
