@@ -8,6 +8,8 @@
 //   places  where each of them is in it
 
 (() => {
+  // What only those look up who have the source beside them: folded.
+  const SOURCE = ["to be known", "lines", "parent", "file"];
   const KEYS = ["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight"];
 
   function start(root, { start: first, nodes, map, places }) {
@@ -66,12 +68,17 @@
       listRuns(above, parents.length ? "developed from" : "the first of its line", parents);
       listRuns(below, childrenOf[i].length ? "led to" : "the last of its line", childrenOf[i]);
       const list = document.createElement("dl");
+      const source = document.createElement("dl");
       for (const [heading, text] of facts) {
-        list.append(tag("dt", heading), tag("dd", text));
+        const its = SOURCE.includes(heading) ? source : list;
+        its.append(tag("dt", heading), tag("dd", text));
       }
+      const folded = document.createElement("details");
+      folded.open = card.querySelector("details")?.open ?? false;
+      folded.append(tag("summary", "source"), source);
       const title = tag("p", "");
       title.append(tag("b", name), tag("span", error));
-      card.replaceChildren(title, tag("p", changed), list);
+      card.replaceChildren(title, tag("p", changed), list, folded);
       card.setAttribute("aria-label", `run ${name}`);
       select.value = i;
       const [x, y] = places[i];

@@ -19,12 +19,10 @@ from alexnet.bookkit.stills import still_html, still_png
 LANDMARKS = ("101", "120", "137", "145", "170")  # runs that many others came of
 
 CAPTION = (
-    "The training runs of the source of 2012. Above, all of them: a generation lower is a run "
-    "that was developed from another, further right is a later number; a disc is a run with an "
-    "error on the validation set of 2012, from ten views. Below, one run, between those that it "
-    "was developed from and those that it led to; 2010 and 2012 are the images of the contests of "
-    "these years. The arrow keys walk as well: up, down, and left and right to the neighbouring "
-    "numbers."
+    "All training runs of the source of 2012, a circle each, filled where an error on the "
+    "validation set of 2012 is known, from ten views. Lines go down to what was developed from a "
+    "run, and later numbers lie further right. Press a circle or a button, or use the arrow keys; "
+    "2010 and 2012 are the pictures of the contests of these years."
 )
 
 
@@ -90,6 +88,7 @@ def _short_error(rows: list[dict]) -> str:
 def _facts(run: Run, rows: list[dict]) -> list[tuple[str, str]]:
     """What is known of a run: headings and texts."""
     facts = [("trained on", run.data)]
+    lines = []
     for row in rows:
         how = f"{row['set']}, {row['views']}"
         how += " views" if row["views"] == "ten" else " view" * (row["views"] == "centre")
@@ -97,15 +96,19 @@ def _facts(run: Run, rows: list[dict]) -> list[tuple[str, str]]:
         if "inferred" in row:
             how += f" ({row['inferred']} inferred)"
         errors = f"{row['top1']:.2f} % top-1, {row['top5']:.2f} % top-5"
-        facts.append(("error", f"{errors}; {how}; line {row['line']}"))
+        facts.append(("error", f"{errors}; {how}"))
+        lines.append(f"error {row['line']}")
     if run.outcome:
         facts.append(("outcome", run.outcome))
     if run.date:
-        facts.append(("begun", f"{run.date} (line {run.date_line})"))
-    if run.parents:
-        facts.append(("parent", f"{run.parents[0]}, {run.parent_is} ({run.parent_at})"))
+        facts.append(("begun", run.date))
+        lines.append(f"begun {run.date_line}")
     if run.inferred:
         facts.append(("to be known", run.inferred))
+    if lines:
+        facts.append(("lines", ", ".join(lines)))
+    if run.parents:
+        facts.append(("parent", f"{run.parents[0]}, {run.parent_is} ({run.parent_at})"))
     facts.append(("file", run.file or "none"))
     return facts
 
