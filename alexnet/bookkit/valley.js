@@ -53,7 +53,7 @@
     },
   };
   // Of walks whose lowest ends are kept: what momentum they have.
-  const KINDS = ["lowest end yet, momentum 0", "lowest end yet, with momentum"];
+  const KINDS = ["your lowest, momentum 0", "your lowest, with momentum"];
   /** @type {(keyof Setting)[]} */
   const NAMES = ["rate", "momentum", "decay"];
 
@@ -218,7 +218,8 @@
     let lines = "";
     for (let power = LOWEST; power <= HIGHEST; power += 3) {
       const y = chartY(10 ** power);
-      const value = (10 ** power).toLocaleString("en", { maximumFractionDigits: 6 });
+      // The lowest has no room as a decimal number.
+      const value = power === LOWEST ? "10⁻⁶" : (10 ** power).toLocaleString("en");
       lines += `<path d="M${left} ${y}H${right}" stroke="currentColor" stroke-opacity="0.3"/>
         <text x="${left - 5}" y="${y + 4}" text-anchor="end">${value}</text>`;
     }
