@@ -980,14 +980,11 @@ def draw_crop(
 def draw_kept(photos: Mapping[str, np.ndarray], across: int, label: str) -> str:
     """Draw photographs, and darken what is cut off when the central square is kept.
 
-    Their captions are in a gray that is legible on white and on black.
-
     Args:
         photos: uint8 (H, W, 3) by caption.
         across: how many stand side by side.
         label: alternative text.
     """
-    gray = "#737780"
     pitch = WIDTH / across
     room = pitch - 10  # width and height of a photograph at most
     body, bottom = "", 2.0
@@ -1011,9 +1008,9 @@ def draw_kept(photos: Mapping[str, np.ndarray], across: int, label: str) -> str:
             text = {"x": f"{(column + 0.5) * pitch:.1f}", "y": f"{bottom + tallest + 14:.1f}"}
             body += element("image", href=embed_image(photo), **whole)
             body += element("path", d=around, fill="#000", fill_opacity=0.65)
-            body += element("rect", **whole, fill="none", stroke=gray)
+            body += element("rect", **whole, fill="none", stroke="currentColor", stroke_opacity=0.4)
             body += element("rect", **square, fill="none", stroke=SECOND, stroke_width=2)
-            body += element("text", escape(caption), **text, text_anchor="middle", fill=gray)
+            body += element("text", escape(caption), **text, text_anchor="middle")
         bottom += tallest + 26
     return svg(WIDTH, round(bottom), label, body)
 
@@ -1048,7 +1045,9 @@ def _rgb(color: str) -> list[int]:
     return [int(color[i : i + 2], 16) for i in (1, 3, 5)]
 
 
-def draw_tinted(photo: np.ndarray, color: Sequence[float], slope: float, label: str) -> str:
+def draw_tinted(
+    photo: np.ndarray, color: Sequence[float], slope: float, label: str, half: bool = False
+) -> str:
     """Draw a photograph with a color added to every pixel: (pixel + color) · slope.
 
     The browser computes it, so all stops of an explorer share one photograph.
@@ -1058,6 +1057,7 @@ def draw_tinted(photo: np.ndarray, color: Sequence[float], slope: float, label: 
         color: (3,), added to red, green and blue of pixels from 0 to 1.
         slope: factor of the sum.
         label: alternative text.
+        half: whether the left half stays as it is.
     """
     height, width = photo.shape[:2]
     functions = ""
@@ -1070,8 +1070,14 @@ def draw_tinted(photo: np.ndarray, color: Sequence[float], slope: float, label: 
     transfer = element("feComponentTransfer", functions)
     body = element("filter", transfer, id=name, color_interpolation_filters="sRGB")
     image = {"href": embed_image(photo), "width": width, "height": height}
-    body += element("image", **image, filter=f"url(#{name})")
-    return svg(width, height, label, body)
+    tinted = element("image", **image, filter=f"url(#{name})")
+    if half:
+        # The right half is a window onto the tinted photograph, which begins left of it.
+        middle = width // 2
+        window = {"x": middle, "width": width - middle, "height": height}
+        view = f"{middle} 0 {width - middle} {height}"
+        tinted = element("image", **image) + element("svg", tinted, **window, viewBox=view)
+    return svg(width, height, label, body + tinted)
 
 
 def draw_cloud(colors: np.ndarray, axes: np.ndarray, added: Sequence[float], label: str) -> str:

@@ -227,6 +227,15 @@ def test_a_tint_is_the_sum_times_the_slope():
     assert channels == [("0.500", "0.100"), ("0.500", "0.000"), ("0.500", "-0.050")]
 
 
+def test_half_a_tint_leaves_the_left_half_as_it_is():
+    drawing = draw_tinted(PHOTO, [0.2, 0.0, -0.1], 1.0, "x", half=True)
+    photo, tinted = re.findall("<image .*?>", drawing)
+    assert "filter" not in photo and "filter" in tinted
+    width = PHOTO.shape[1]
+    [window] = re.findall('<svg x="(.*?)" width="(.*?)"', drawing)
+    assert [int(number) for number in window] == [width // 2, width - width // 2]
+
+
 def test_the_distance_to_the_reference_is_drawn_from_it_to_the_chosen_one():
     values = {"all": 40.0, "half": 42.0, "more": 39.0}
 
