@@ -19,10 +19,10 @@ from alexnet.bookkit.stills import still_html, still_png
 LANDMARKS = ("101", "120", "137", "145", "170")  # runs that many others came of
 
 CAPTION = (
-    "All training runs of the source of 2012, a circle each, filled where an error on the "
-    "validation set of 2012 is known, from ten views. Lines go down to what was developed from a "
-    "run, and later numbers lie further right. Press a circle or a button, or use the arrow keys; "
-    "2010 and 2012 are the pictures of the contests of these years."
+    "All training runs that the source of 2012 names, a circle for each, filled where an error on "
+    "the validation set of 2012 is known, from ten views. Lines go down to what was developed from "
+    "a run, and later numbers lie further right. Press a circle or a button, or use the arrow "
+    "keys; 2010 and 2012 are the pictures of the contests of these years."
 )
 
 
