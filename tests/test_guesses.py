@@ -115,6 +115,7 @@ def test_a_guess_is_remembered_and_shown_beside_the_answer(tab):
 def test_the_page_of_claims_counts_the_guesses(tab):
     tab.evaluate("document.body.insertAdjacentHTML('beforeend', '<p class=guess-tally></p>')")
     tab.get_by_label("Two.").first.check()
+    tab.get_by_label("Neither.").check()
     said = tab.locator(".guess-tally").inner_text()
     assert said == "In this book you have made a guess at 2 questions, and were right once."
 
