@@ -65,7 +65,7 @@ def assert_results_close(actual, expected):
 @given(n=st.integers(1, 9), seed=st.integers(0, 99))
 @settings(deadline=None, max_examples=10)
 def test_outputs_and_gradients_are_the_grouped_nets(n, seed):
-    """In doubles: in floats one of the hundred seeds has a unit that rounding switches on or off."""
+    """In doubles, since in floats one of the seeds has a unit that rounding switches on or off."""
     grouped, columns = (net.double() for net in make_pair(seed=seed))
     x = random_images(n).double()
     assert_results_close(logits_and_gradients(columns, x), logits_and_gradients(grouped, x))
