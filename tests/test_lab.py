@@ -200,6 +200,15 @@ def server_address(server, log):
         time.sleep(0.2)
 
 
+IDLE_KERNEL = "Python 3 (ipykernel) | Idle"
+
+
+def run_all(page):
+    """Run all cells of the notebook that JupyterLab shows."""
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+
+
 def test_live_in_lab(browser, lab):
     context = browser.new_context(**DESK)
     page = context.new_page()
@@ -210,8 +219,7 @@ def test_live_in_lab(browser, lab):
     quotation = page.locator(".jp-MarkdownOutput blockquote").first
     expect(quotation).to_contain_text("What the paper says (Krizhevsky et al., 2012)")
 
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_text("Run All Cells", exact=True).click()
+    run_all(page)
     live = page.locator(".jupyter-widgets.explore").first
     expect(live).to_be_attached(timeout=60_000)
     live.scroll_into_view_if_needed()
@@ -240,7 +248,7 @@ def test_stored_explorers_are_live_in_a_trusted_notebook(browser, lab, tmp_path)
     stored = page.locator("figure.explore")
     slider = stored.locator("input[type=range]")
     expect(slider).to_be_visible(timeout=60_000)
-    expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text(IDLE_KERNEL)).to_be_visible(timeout=60_000)
     slider.press("Home")
     for key, value in [("ArrowRight", "1"), ("ArrowUp", "2"), ("ArrowDown", "1")]:
         slider.press(key)
@@ -289,9 +297,8 @@ def test_an_image_uploaded_in_lab(browser, lab, tmp_path):
     context = browser.new_context(**DESK)
     page = context.new_page()
     page.goto(f"{lab}/lab/tree/upload.ipynb")
-    expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=60_000)
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_text("Run All Cells", exact=True).click()
+    expect(page.get_by_text(IDLE_KERNEL)).to_be_visible(timeout=60_000)
+    run_all(page)
     button = page.get_by_role("button", name="a picture")
     below = page.locator(".jp-OutputArea-output .jp-OutputArea").last
     for path in (tmp_path / "torn.png", ROOT / "book" / "_static" / "page.webp"):
@@ -316,9 +323,8 @@ def test_the_net_in_lab(browser, lab, tmp_path):
     context = browser.new_context(**DESK)
     page = context.new_page()
     page.goto(f"{lab}/lab/tree/net.ipynb")
-    expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=60_000)
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_text("Run All Cells", exact=True).click()
+    expect(page.get_by_text(IDLE_KERNEL)).to_be_visible(timeout=60_000)
+    run_all(page)
     frame = page.frame_locator(".jupyter-widgets iframe")
     net = frame.locator(".net[data-passes][data-state=idle]")
     expect(net).to_be_attached(timeout=120_000)

@@ -33,16 +33,11 @@ from alexnet.model import AlexNet
 from alexnet.predictor import SHIPPED
 from alexnet.quantize import quantize
 from helpers import BROKEN_IMAGES, ODD_IMAGES, ROOT, encode
+from net_page import IDLE, PHONE
 
 pytestmark = pytest.mark.slow
 
 DESK = {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"}
-PHONE = {
-    "viewport": {"width": 390, "height": 664},
-    "color_scheme": "dark",
-    "has_touch": True,
-    "is_mobile": True,
-}
 STILL = {"reduced_motion": "reduce"}
 INTRO = f"# Running AlexNet\n\n{'AlexNet is a net. ' * 12}\n\n## Below\n\nText.\n"
 
@@ -292,12 +287,6 @@ def test_the_tally_is_that_of_the_record():
 
 
 # The page in a browser, from a folder
-
-
-IDLE = """(before) => {
-    const { state, passes } = document.querySelector(".net").dataset;
-    return state === "idle" && passes !== before;
-}"""
 
 
 class Visit:

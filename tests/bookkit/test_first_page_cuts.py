@@ -18,15 +18,8 @@ from alexnet.experiments.cuts import WHOLE, count_parameters, cut_names, take_aw
 from alexnet.loader import decode_image, resize_center_crop
 from alexnet.predictor import load
 from helpers import ROOT
-from net_page import IDLE
+from net_page import DESK, IDLE, PHONE
 
-DESK = {"viewport": {"width": 1280, "height": 800}}
-PHONE = {
-    "viewport": {"width": 390, "height": 664},
-    "color_scheme": "dark",
-    "has_touch": True,
-    "is_mobile": True,
-}
 IMAGES = 10_000
 SKELETON = '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>net</title><main>{}</main>'
 
