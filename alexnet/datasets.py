@@ -80,12 +80,29 @@ class InMemoryDataset:
         Raises:
             ValueError: if ``n`` is not 1 to the number of classes.
         """
+        return self._keep(self._evenly_spread(n))
+
+    def leave_out_classes(self, n: int) -> "InMemoryDataset":
+        """Keep the classes that :meth:`take_classes` leaves out, with their images.
+
+        Raises:
+            ValueError: if ``n`` is not 1 to the number of classes less one.
+        """
+        left_out = self._evenly_spread(n)
+        kept = [label for label in range(len(self.classes)) if label not in left_out]
+        if not kept:
+            raise ValueError(f"n must be 1 to {n - 1}, so that a class is left, got {n}")
+        return self._keep(kept)
+
+    def _evenly_spread(self, n: int) -> list[int]:
         num_classes = len(self.classes)
         if not 1 <= n <= num_classes:
             raise ValueError(f"n must be 1 to {num_classes}, the number of classes, got {n}")
-        kept = [i * num_classes // n for i in range(n)]
-        new_labels = torch.full((num_classes,), -1)
-        new_labels[kept] = torch.arange(n)
+        return [i * num_classes // n for i in range(n)]
+
+    def _keep(self, kept: list[int]) -> "InMemoryDataset":
+        new_labels = torch.full((len(self.classes),), -1)
+        new_labels[kept] = torch.arange(len(kept))
         train_labels, test_labels = new_labels[self.train_labels], new_labels[self.test_labels]
         return InMemoryDataset(
             self.name,

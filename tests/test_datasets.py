@@ -393,7 +393,22 @@ def test_classes_that_are_spread_over_the_list(n, kept):
     assert part.train_labels.tolist() == [label for label in range(n) for _ in range(2)]
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 9])
+def test_the_classes_that_are_left_out_are_the_others(n):
+    whole = numbered([2] * 10)
+    taken, others = whole.take_classes(n), whole.leave_out_classes(n)
+    assert sorted(taken.classes + others.classes) == list(whole.classes)
+    images = torch.cat([taken.train_images, others.train_images]).flatten().tolist()
+    assert sorted(images) == whole.train_images.flatten().tolist()
+    names = [whole.classes[i // 2] for i in others.train_images.flatten().tolist()]
+    assert [others.classes[label] for label in others.train_labels.tolist()] == names
+
+
 @pytest.mark.parametrize("n", [0, 11])
 def test_as_many_classes_as_there_are(n):
-    with pytest.raises(ValueError, match=f"^n must be 1 to 10, the number of classes, got {n}$"):
-        numbered([2] * 10).take_classes(n)
+    for method in ("take_classes", "leave_out_classes"):
+        message = f"^n must be 1 to 10, the number of classes, got {n}$"
+        with pytest.raises(ValueError, match=message):
+            getattr(numbered([2] * 10), method)(n)
+    with pytest.raises(ValueError, match=r"^n must be 1 to 9, so that a class is left, got 10$"):
+        numbered([2] * 10).leave_out_classes(10)

@@ -1,6 +1,6 @@
 """The configuration of one training run, and the base configurations the experiments start from."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args, get_origin
 
 # Written out, so that an editor completes them; tests compare them with the tables in nets.py
@@ -75,6 +75,7 @@ _AT_LEAST = {
     "bias_lr_factor": 0,
     "epochs": 1,
     "target_train_error": 0,
+    "pretrain_epochs": 0,
     "seed": 0,
     "batch_size": 1,
     "momentum": 0,
@@ -122,6 +123,9 @@ class ExperimentConfig:
     schedule: Schedule = "constant"  # "linear" falls from lr to zero
     epochs: int = 10  # at most
     target_train_error: float = 0.0  # fraction of the training images; a run ends below it
+    # All layers but the last begin with what a run of PRETRAINING has learned, in so many epochs,
+    # from the classes that num_classes leaves out. 0: they begin at random.
+    pretrain_epochs: int = 0
     seed: int = 0
     batch_size: int = 128
     momentum: float = 0.9
@@ -150,6 +154,12 @@ class ExperimentConfig:
             raise ValueError(f"test={self.test!r} needs a crop, got crop=None: set crop=56")
         if self.upscale != 1 and self.crop is None:
             raise ValueError(f"upscale={self.upscale} needs a crop, got crop=None: set crop=56")
+        if self.pretrain_epochs and (self.num_classes is None or self.test == "each epoch"):
+            raise ValueError(
+                f"pretrain_epochs={self.pretrain_epochs} needs classes left out and images "
+                f"held out, got num_classes={self.num_classes}, test={self.test!r}: "
+                "set num_classes=40, test='at the end'"
+            )
         if self.modification != "none":
             needed_by = f"net of modification={self.modification!r}"
             _check_choice(needed_by, self.net, MODIFIED_NETS)
@@ -212,4 +222,13 @@ TINY_IMAGENET = ExperimentConfig(
     lr=0.03,
     schedule="linear",
     epochs=8,
+)
+
+# What a net learns from other classes, before it learns those of TRANSFER. The learning rate was
+# not searched: a better one would make the difference between the two larger.
+PRETRAINING = replace(TINY_IMAGENET, dropout=0.0, test="never")
+
+# Fifty images of each of forty classes
+TRANSFER = replace(
+    TINY_IMAGENET, num_classes=40, train_images=2_000, batch_size=32, lr=0.01, epochs=60
 )

@@ -250,6 +250,7 @@ def fit(
     data: tuple[Tensor, Tensor, Tensor, Tensor],
     num_classes: int,
     held_out: tuple[Tensor, Tensor] | None = None,
+    pretrained: nn.Module | None = None,
 ) -> tuple[nn.Module, dict]:
     """Train one net as a configuration says.
 
@@ -263,6 +264,8 @@ def fit(
         held_out: images that are not trained on, uint8 (N, 3, H, W), and their labels, on the
             device of the data. They take the place of the test images during the training, and
             are needed unless ``config.test`` is ``"each epoch"``.
+        pretrained: a net of the same configuration, for other classes; all its layers but the last
+            are copied.
 
     Returns:
         The net and its curve, a dict. Errors are fractions, 0 to 1; None stands for a value that
@@ -300,6 +303,9 @@ def fit(
     monitored = (test_images, test_labels) if config.test == "each epoch" else held_out
     monitor = _Monitor(config, len(train_images), center, *monitored)
     net = build_net(config, num_classes, monitor.probes.shape[-1]).to(train_images.device)
+    if pretrained is not None:
+        weights = list(pretrained.state_dict().items())
+        net.load_state_dict(dict(weights[:-2]), strict=False)  # but for the last weight and bias
     optimizer = make_optimizer(net, config)
     scheduler = make_scheduler(optimizer, config, steps_per_epoch)
     order = make_order(config, len(train_images))

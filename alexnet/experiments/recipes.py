@@ -19,6 +19,7 @@ from alexnet.experiments.config import (
     RECIPE_2012,
     RECIPE_TODAY,
     TINY_IMAGENET,
+    TRANSFER,
     TWO_COLUMNS,
     ExperimentConfig,
     describe,
@@ -431,6 +432,17 @@ def tiny_imagenet_kernels(runner: Runner) -> None:
     runner.run(config)
 
 
+def tiny_imagenet_transfer(runner: Runner) -> None:
+    """Fifty images of each of forty classes, from scratch or after the other 160 classes.
+
+    Each at its best learning rate. With each seed another net is trained on the 160 classes. The
+    plan is for an hour of one core, half of it for these three nets.
+    """
+    from_scratch = choose_lr(runner, TRANSFER, epochs=20)
+    pretrained = choose_lr(runner, replace(TRANSFER, pretrain_epochs=6), epochs=20)
+    run_over_seeds(runner, [from_scratch, pretrained])
+
+
 def limits(runner: Runner) -> None:
     """The parts of AlexNet that were replaced later, one at a time and all at once.
 
@@ -557,6 +569,7 @@ EXPERIMENTS: dict[str, Callable[[Runner], None]] = {
     "order": order,
     "tiny-imagenet": tiny_imagenet,
     "tiny-imagenet-kernels": tiny_imagenet_kernels,
+    "tiny-imagenet-transfer": tiny_imagenet_transfer,
     "limits": limits,
     "cuts": cuts,
     "confusion": confusion,

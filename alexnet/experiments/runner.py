@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from alexnet.checkpoint import save_weights
 from alexnet.console import printable
 from alexnet.datasets import InMemoryDataset
-from alexnet.experiments.config import MODIFIED_NETS, ExperimentConfig, describe
+from alexnet.experiments.config import MODIFIED_NETS, PRETRAINING, ExperimentConfig, describe
 from alexnet.experiments.fit import autocast_dtype, fit, preprocess
 from alexnet.experiments.gabor import explained_variance
 from alexnet.experiments.nets import build_net
@@ -78,6 +78,9 @@ class Runner:
         # in floating point.
         self._data: tuple[Tensor, ...] = ()
         self._data_key: tuple | None = None
+        # The last net that runs began with, its curve, and what it was made from
+        self._pretrained: tuple[nn.Module, dict] | None = None
+        self._pretrained_key: tuple | None = None
 
     def load_recorded(self) -> None:
         """Take over the runs on the same data set that the files of the folder hold.
@@ -138,14 +141,21 @@ class Runner:
         """The configuration within the limits of the data set and the command line."""
         num_images = len(self.dataset.train_images)
         if config.num_classes is not None:
-            num_classes = min(config.num_classes, len(self.dataset.classes))
+            most = len(self.dataset.classes)
+            if config.pretrain_epochs:
+                most //= 2  # of few classes, half are left to begin with
+            num_classes = min(config.num_classes, most)
             config = replace(config, num_classes=num_classes)
             num_images = num_images // len(self.dataset.classes) * num_classes
         if config.test != "each epoch":
             num_images = num_images // 10 * 9
         config = replace(config, train_images=min(config.train_images, num_images))
         if self.max_epochs is not None:
-            config = replace(config, epochs=min(config.epochs, self.max_epochs))
+            config = replace(
+                config,
+                epochs=min(config.epochs, self.max_epochs),
+                pretrain_epochs=min(config.pretrain_epochs, self.max_epochs),
+            )
         if self.quick:
             config = replace(config, batch_size=32)
         return config
@@ -157,10 +167,15 @@ class Runner:
             print(printable(f"{progress}: {num_epochs} epochs, {run['seconds']} s"), flush=True)
 
     def _train(self, config: ExperimentConfig) -> dict:
+        pretrained, pretraining = None, None
+        if config.pretrain_epochs:
+            pretrained, pretraining = self._pretrain(config)
         data, held_out = self._preprocessed(config)
         start = time.perf_counter()
         num_classes = config.num_classes or len(self.dataset.classes)
-        net, curve = fit(config, data, num_classes, held_out)
+        net, curve = fit(config, data, num_classes, held_out, pretrained)
+        if pretraining is not None:
+            curve["pretraining"] = pretraining
         if config.net in MODIFIED_NETS:
             curve["coloured"] = self._kernel_colors(config, net)
         if config.net == "first-layer":
@@ -177,6 +192,24 @@ class Runner:
         run["machine"] = describe_machine(self.device)
         run["precision"] = autocast_dtype(torch.device(self.device))
         return run
+
+    def _pretrain(self, config: ExperimentConfig) -> tuple[nn.Module, dict]:
+        """The net that a run begins with, trained on the classes that it leaves out; its curve."""
+        key = (config.num_classes, config.pretrain_epochs, config.seed)
+        if key != self._pretrained_key:
+            self._data, self._data_key = (), None  # this data set is the largest
+            split = self.dataset.leave_out_classes(config.num_classes).hold_out()
+            source = replace(
+                PRETRAINING,
+                train_images=len(split.train_images),
+                epochs=config.pretrain_epochs,
+                seed=config.seed,
+                batch_size=config.batch_size if self.quick else PRETRAINING.batch_size,
+            )
+            data = preprocess(split, source.pixels, source.crop, self.device)
+            self._pretrained = fit(source, data, len(split.classes), data[2:])
+            self._pretrained_key = key
+        return self._pretrained
 
     def _preprocessed(self, config: ExperimentConfig) -> tuple[tuple[Tensor, ...], tuple | None]:
         """The data of a run, and the images that it holds out with their labels."""

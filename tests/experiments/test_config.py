@@ -60,6 +60,15 @@ def test_the_types_name_what_the_tables_hold(literal, table):
         ({"test": "never"}, "test='never' needs a crop, got crop=None: set crop=56"),
         ({"upscale": 2}, "upscale=2 needs a crop, got crop=None: set crop=56"),
         ({"num_classes": 0}, "num_classes must be >= 1 or None, got 0"),
+        (
+            {"pretrain_epochs": 2, "num_classes": 4},
+            "pretrain_epochs=2 needs classes left out and images held out, got num_classes=4, "
+            "test='each epoch': set num_classes=40, test='at the end'",
+        ),
+        (
+            {"pretrain_epochs": 2, "test": "at the end", "crop": 56},
+            "pretrain_epochs=2 needs .*, got num_classes=None, test='at the end': set .*",
+        ),
     ],
 )
 def test_a_value_that_a_field_may_not_have_is_named(values, message):

@@ -36,6 +36,21 @@ def random_images(n):
     return torch.randint(256, (n, 3, 32, 32), dtype=torch.uint8, generator=generator)
 
 
+# Training
+
+
+def test_a_net_that_begins_with_what_another_has_learned(patches):
+    """All layers but the last are the other's before the first step."""
+    config = ExperimentConfig(epochs=1, lr=1e-30, batch_size=32)
+    other = build_net(replace(config, seed=1), 5)
+    net, _ = fit(config, preprocess(patches), 8, pretrained=other)
+    own = build_net(config, 8).state_dict()
+    *copied, weight, bias = own
+    expected = other.state_dict() | {weight: own[weight], bias: own[bias]}
+    torch.testing.assert_close(net.state_dict(), expected, atol=1e-20, rtol=0)
+    assert not any(own[name].equal(expected[name]) for name in copied if own[name].ndim > 1)
+
+
 # Preprocessing
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alexnet.experiments import recipes
-from alexnet.experiments.config import TINY_IMAGENET, TWO_COLUMNS, ExperimentConfig
+from alexnet.experiments.config import TINY_IMAGENET, TRANSFER, TWO_COLUMNS, ExperimentConfig
 from alexnet.experiments.nets import REPLACEMENTS
 from alexnet.experiments.recipes import (
     EXPERIMENTS,
@@ -21,6 +21,7 @@ from alexnet.experiments.recipes import (
     paper_and_code,
     run_over_seeds,
     same_class_fraction,
+    tiny_imagenet_transfer,
 )
 from alexnet.experiments.runner import RUNS, Runner
 from helpers import NO_RUN
@@ -158,6 +159,17 @@ def test_groups_of_tiny_imagenet(monkeypatch):
     fields = [differing_fields(rest[2], config) for config in rest]
     assert fields == [{"crop"}, {"crop", "pool"}, set(), {"activation"}]
     assert rest[2] in parts
+
+
+def test_half_of_the_transfer_runs_have_seen_other_classes(monkeypatch):
+    monkeypatch.setattr(recipes, "choose_lr", lambda runner, config, epochs: config)
+    runner = AskedRunner()
+    tiny_imagenet_transfer(runner)
+    asked = [(config.pretrain_epochs, config.seed) for config in runner.asked]
+    assert asked == [(0, 0), (6, 0), (0, 1), (6, 1)]
+    for config in runner.asked:
+        assert replace(config, pretrain_epochs=0, seed=0) == TRANSFER
+    assert TRANSFER.train_images == 50 * TRANSFER.num_classes
 
 
 def differing_fields(a, b):

@@ -42,7 +42,7 @@ def test_the_limits_of_the_command_and_of_the_data_set(patches, tmp_path):
 def test_each_run_gets_its_own_images(runner, patches, monkeypatch):
     seen = []
 
-    def fake_fit(config, data, num_classes, held_out):
+    def fake_fit(config, data, num_classes, held_out, pretrained):
         assert held_out is None
         seen.append(data)
         return None, {"loss": [[0.0]]}
@@ -60,7 +60,7 @@ def test_a_run_that_holds_images_out(runner, patches, monkeypatch):
     """Of each class the last tenth; there are 16 images a class, so one."""
     seen = []
 
-    def fake_fit(config, data, num_classes, held_out):
+    def fake_fit(config, data, num_classes, held_out, pretrained):
         seen.append((config, data, num_classes, held_out))
         return None, {"loss": [[0.0]]}
 
@@ -78,6 +78,35 @@ def test_a_run_that_holds_images_out(runner, patches, monkeypatch):
         assert test_images[test_labels == number].equal(
             patches.test_images[patches.test_labels == label]
         )
+
+
+def test_a_net_learns_other_classes_first(runner, patches, monkeypatch):
+    """Once a seed; it never sees an image of the classes that the run is about."""
+    seen = []
+
+    def fake_fit(config, data, num_classes, held_out, pretrained=None):
+        seen.append((config, data, num_classes, pretrained))
+        return f"net {config.seed}", {"loss": [[0.0]]}
+
+    monkeypatch.setattr(runner_module, "fit", fake_fit)
+    config = ExperimentConfig(
+        test="at the end", crop=24, num_classes=2, train_images=24, pretrain_epochs=5
+    )
+    for seed, lr in ((0, 0.1), (0, 0.3), (1, 0.1)):
+        run = runner.run(replace(config, seed=seed, lr=lr))
+        assert run["curve"]["pretraining"] == {"loss": [[0.0]]}
+        assert run["config"]["pretrain_epochs"] == 5
+    assert [(found.seed, classes) for found, _, classes, _ in seen] == [
+        (0, 6), (0, 2), (0, 2), (1, 6), (1, 2)
+    ]  # fmt: skip
+    assert [net for *_, net in seen] == [None, "net 0", "net 0", None, "net 1"]
+    source, (images, labels, held_out, _), *_ = seen[0]
+    assert (source.epochs, source.train_images, len(images)) == (5, 6 * 15, 6 * 15)
+    others = [label for label in range(8) if label not in (0, 4)]
+    for number, label in enumerate(others):  # two of eight are left out
+        own = patches.train_images[patches.train_labels == label]
+        assert images[labels == number].equal(own[:-1])
+        assert held_out[number].equal(own[-1])
 
 
 @pytest.mark.parametrize("capability", ["AVX2", "DEFAULT", "AVX512"])
