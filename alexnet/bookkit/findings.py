@@ -425,17 +425,26 @@ def _one_column_gray(level: float) -> Finding:
     return Finding("One column grey, one coloured", ours, effects, data, columns + halves)
 
 
-def _neighbors_of_the_same_class(level: float) -> Finding:
-    """P25: how often neighbors in the last hidden layer are of one class."""
-    # Of each query the fraction of its six nearest neighbors that are of its class
-    same = _read("small", RUNS)["same_class"]
+def neighbors_of_the_same_class(
+    level: float, experiment: str = "small", folder: Path = RUNS
+) -> Finding:
+    """P25: how often neighbors in the last hidden layer are of one class.
+
+    Args:
+        level: of the interval.
+        experiment: the one that counted them: "small" for each query, "confusion" for each class.
+        folder: where its file is.
+    """
+    # Of each the fraction of the six nearest neighbors that are of the same class
+    same = _read(experiment, folder)["same_class"]
     difference = mean_difference(same["hidden"], same["pixels"], paired=True, level=level)
     hidden = 100 * statistics.mean(same["hidden"])
     pixels = 100 * statistics.mean(same["pixels"])
     more = _points(Interval(*(100 * value for value in difference)))
     ours = f"{more}: {hidden:.0f} % of six, in pixels {pixels:.0f} %"
     effects = (Effect((difference,)),)
-    return Finding("Neighbours of the same class", ours, effects, _data_of("small"), [])
+    data = _read(experiment, folder)["data"]["name"]
+    return Finding("Neighbours of the same class", ours, effects, data, [])
 
 
 def _augmentation_time(level: float) -> Finding:
@@ -469,7 +478,7 @@ FINDINGS: dict[str, Callable[[float], Finding]] = {
     "P18": _weight_decay,
     "P19": _biases_of_one,
     "P24": _one_column_gray,
-    "P25": _neighbors_of_the_same_class,
+    "P25": neighbors_of_the_same_class,
     "P28": _augmentation_time,
     "P29": _crops_and_flips,
 }

@@ -2,7 +2,8 @@
 
 ``python -m alexnet.experiments tiny-imagenet`` makes them, in groups: nets without one of their
 parts, on 200 classes; what holds overfitting back, on 40 classes; and the rest. Nothing is said of
-a claim until all of its runs are there.
+a claim until all of its runs are there. P25 is about the net of the first page instead, which
+``python -m alexnet.experiments confusion`` has looked into.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from alexnet.bookkit.findings import (
     final_errors,
     gaps,
     load_runs,
+    neighbors_of_the_same_class,
 )
 from alexnet.bookkit.stats import Effect, Interval, confidence_level, mean_difference
 from alexnet.experiments.runner import RUNS
@@ -41,13 +43,35 @@ _OVERFITS = {
     "weight_decay": 0.0005,
 }
 
-# Takes fields of configurations, and returns the runs that have them
-Select = Callable[[dict], list[dict]]
-Measure = Callable[[Select, float], Finding]
-
 
 class _MissingRuns(Exception):
     """Not all runs of a claim are recorded."""
+
+
+class Select:
+    """The recorded runs of a folder, to be selected by fields of their configurations."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, fields: dict) -> list[dict]:
+        """The runs that have these fields, one for each seed."""
+        if not (self.folder / "tiny-imagenet.json").exists():
+            raise _MissingRuns
+        recorded = load_runs("tiny-imagenet", self.folder)
+        runs = [run for run in recorded if fields.items() <= configuration(run).items()]
+        seeds = {run["config"]["seed"] for run in runs}
+        if len(seeds) < len(runs):
+            raise ValueError(
+                f"tiny-imagenet.json must have one run a seed with {fields}, got several: move "
+                "those of another recipe away"
+            )
+        if len(seeds) < NUM_SEEDS:
+            raise _MissingRuns
+        return runs
+
+
+Measure = Callable[[Select, float], Finding]
 
 
 def _finding(name: str, ours: str, effects: list[Effect], runs: list[dict]) -> Finding:
@@ -142,6 +166,13 @@ def _columns(select: Select, level: float) -> Finding:
     return _finding("One column grey, one coloured", ours, [Effect((more,))], columns + halves)
 
 
+def _neighbors(select: Select, level: float) -> Finding:
+    """P25: how often the neighbors of a validation image are of its class, in the flagship."""
+    if not (select.folder / "confusion.json").exists():
+        raise _MissingRuns
+    return neighbors_of_the_same_class(level, "confusion", select.folder)
+
+
 def _middle_convolutions(select: Select, level: float) -> Finding:
     """P26: what each convolution in the middle takes off the top-1 error."""
     base = select(_WHOLE)
@@ -172,6 +203,7 @@ TINY_FINDINGS: dict[str, Measure] = {
     "P16": _dropout,
     "P18": partial(_overfitting, "Weight decay", {"weight_decay": 0.0}, _training_error),
     "P24": _columns,
+    "P25": _neighbors,
     "P26": _middle_convolutions,
     "P29": partial(_overfitting, "Windows and mirror images", {"augment": "color only"}, gaps),
 }
@@ -193,23 +225,7 @@ def tiny_finding(claim: str, looks: int = 1, folder: Path = RUNS) -> Finding | N
         ValueError: if the file is no record of runs, if a run has diverged, or if a seed has runs
             of two recipes.
     """
-    if not (folder / "tiny-imagenet.json").exists():
-        return None
-    recorded = load_runs("tiny-imagenet", folder)
-
-    def select(fields: dict) -> list[dict]:
-        runs = [run for run in recorded if fields.items() <= configuration(run).items()]
-        seeds = {run["config"]["seed"] for run in runs}
-        if len(seeds) < len(runs):
-            raise ValueError(
-                f"tiny-imagenet.json must have one run a seed with {fields}, got several: move "
-                "those of another recipe away"
-            )
-        if len(seeds) < NUM_SEEDS:
-            raise _MissingRuns
-        return runs
-
     try:
-        return TINY_FINDINGS[claim](select, confidence_level(looks))
+        return TINY_FINDINGS[claim](Select(folder), confidence_level(looks))
     except _MissingRuns:
         return None
