@@ -12,6 +12,7 @@ import numpy as np
 from IPython import display
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 from torch import Tensor
 
@@ -22,11 +23,27 @@ WIDTH = 360  # of a drawing, that of a phone
 RIGHT = "#009e73"  # of a guess that is right; it has a tick as well
 MAPS_IN_A_ROW = 4  # of each column
 SHADES = 16  # of a map
+GREY = "#787878"  # contrast 4.4 with white and 4.3 with the dark pages' ground
 PHOTO = {"class": "photo clear"}  # as it is on a dark page, too: see book/_static/book.css
 STOP = 12  # units of a drawing for a stop of the square
 LINE = 20  # units from one guess to the next
 
 Guess = tuple[str, float, bool]  # the class, its probability, and whether it is right
+
+
+def clear_ground(figure: Figure) -> Figure:
+    """Give a figure of photographs no ground, and letters that black and white pages show alike.
+
+    A chart is inverted on a dark page, photographs are not: ``img.photo.clear`` in ``book.css``.
+    """
+    figure.patch.set_alpha(0)
+    for ax in figure.axes:
+        ax.patch.set_alpha(0)
+        ax.spines[:].set_color(GREY)
+        ax.tick_params(colors=GREY)
+    for text in figure.findobj(Text):
+        text.set_color(GREY)
+    return figure
 
 
 def compact(figure: Figure, colors: int = 64) -> display.Image:
@@ -40,7 +57,11 @@ def compact(figure: Figure, colors: int = 64) -> display.Image:
     file, smaller = io.BytesIO(), io.BytesIO()
     figure.savefig(file, format="png", dpi=2 * dpi)
     plt.close(figure)
-    image = Image.open(file).convert("RGB").quantize(colors, dither=Image.Dither.NONE)
+    image = Image.open(file)
+    if figure.get_facecolor()[3] == 1:
+        image = image.convert("RGB").quantize(colors, dither=Image.Dither.NONE)
+    else:  # the only method that keeps a clear ground
+        image = image.quantize(colors, Image.Quantize.FASTOCTREE)
     image.save(smaller, "png", optimize=True)
     width = round(figure.get_size_inches()[0] * dpi)
     return display.Image(smaller.getvalue(), format="png", width=width)
