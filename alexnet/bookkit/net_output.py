@@ -31,6 +31,7 @@ from alexnet.bookkit import first_page
 from alexnet.bookkit.export import ENGINE, export, quantized
 from alexnet.bookkit.first_page import COLORS, GAP, SQUARE, Pass, ShownLayer
 from alexnet.bookkit.paths import missing_from_wheel
+from alexnet.bookkit.seen import INK
 from alexnet.experiments.cuts import cut_names, take_away
 from alexnet.loader import decode_image, resize_center_crop
 from alexnet.predictor import Predictor
@@ -39,7 +40,6 @@ NET = "tiny-imagenet"
 PAGE = "intro.html"  # the address of the first page from a chapter
 STILL_WIDTH = 500  # pixels of a page, as all figures of the book
 PIXEL_RATIO = 2  # of the picture's file, for sharp screens
-INK = "#767b82"  # of the letters, legible on white and on black
 MAPS_ABREAST = 4  # layers beside each other, so that a phone shows them large enough
 # The first page takes these colors from its theme: each for light and for dark.
 THEME = {
@@ -255,7 +255,7 @@ def still_html(state: _State, png: bytes) -> str:
         f'<figure class="net-still"><img class="photo clear" src="{uri}" width="{STILL_WIDTH}" '
         f'alt="{escape(alternative)}"><figcaption>The net of two hundred kinds of things{lacks}: '
         "what it sees, its guesses, and the maps of its layers; the thin marks are the guesses of "
-        f"the whole net without the square. {link} it is live, in this state. Photograph: "
+        f"the whole net. {link} it is live, in this state. Photograph: "
         f"{first_page.credit_of(state.credit)}.</figcaption></figure>"
     )
 

@@ -23,7 +23,7 @@ WIDTH = 360  # of a drawing, that of a phone
 RIGHT = "#009e73"  # of a guess that is right; it has a tick as well
 MAPS_IN_A_ROW = 4  # of each column
 SHADES = 16  # of a map
-GREY = "#787878"  # contrast 4.4 with white and 4.3 with the dark pages' ground
+INK = "#767b82"  # of letters that white and black pages show alike
 PHOTO = {"class": "photo clear"}  # as it is on a dark page, too: see book/_static/book.css
 STOP = 12  # units of a drawing for a stop of the square
 LINE = 20  # units from one guess to the next
@@ -39,10 +39,10 @@ def clear_ground(figure: Figure) -> Figure:
     figure.patch.set_alpha(0)
     for ax in figure.axes:
         ax.patch.set_alpha(0)
-        ax.spines[:].set_color(GREY)
-        ax.tick_params(colors=GREY)
+        ax.spines[:].set_color(INK)
+        ax.tick_params(colors=INK)
     for text in figure.findobj(Text):
-        text.set_color(GREY)
+        text.set_color(INK)
     return figure
 
 
