@@ -96,6 +96,51 @@ def test_an_answer_is_covered_until_the_guess_is_made_or_the_button_pressed(page
         assert second.bounding_box()["height"] == height
 
 
+EVIDENCE = """# A page
+
+**Your guess.** Which is larger, 2 < 3?
+
+- Two.
+- Three.
+
+<div class="cell_output" id="explorer"><figure><input type="range"></figure></div>
+<div class="cell_output" id="picture"><figure>three dots beside two</figure></div>
+
+**The answer.** *Three.* Since it is.
+
+<div class="cell"><div class="cell_output"><div class="claim" id="claim-P5">Holds</div></div></div>
+
+A paragraph.
+
+<div class="cell"><div class="cell_output" id="next">What comes next</div></div>
+"""
+
+
+@pytest.mark.parametrize("press", ["Two.", "Look without a guess", "Show the answer"])
+def test_what_gives_an_answer_away_is_veiled_as_long(tmp_path, browser, press):
+    """The pictures before it and the card after it; not what one moves, nor what comes later."""
+    page, _ = build(tmp_path / "page", EVIDENCE)
+    blurred = """() => [...document.querySelectorAll(".cell_output")]
+        .map((output) => getComputedStyle(output.firstElementChild ?? output).filter !== "none")"""
+    with browser.new_context() as context:
+        tab = context.new_page()
+        tab.goto(page.as_uri())
+        tab.add_style_tag(path=ROOT / "book" / "_static" / "book.css")
+        assert tab.evaluate(blurred) == [False, True, True, False]
+        tab.emulate_media(media="print")
+        assert tab.evaluate(blurred) == [False] * 4
+        assert not tab.locator(".guess-lift").first.is_visible()
+        tab.emulate_media(media="screen")
+        tab.evaluate("location.hash = 'claim-P5'")  # as from the page of all claims
+        assert tab.evaluate(blurred) == [False, True, False, False]
+        tab.evaluate("location.hash = ''")
+        assert tab.evaluate(blurred) == [False, True, True, False]
+        tab.get_by_label(press).or_(tab.get_by_role("button", name=press)).first.click()
+        assert tab.evaluate(blurred) == [False] * 4
+        assert tab.locator(".guess-lift, .guess-answer button").count() == 0
+        assert tab.get_by_text("Since it is.").is_visible()
+
+
 def test_a_guess_is_remembered_and_shown_beside_the_answer(tab):
     assert tab.locator("fieldset.guess").count() == 2
     assert tab.locator("fieldset.guess p").first.inner_text() == "Which is larger, 2 < 3?"

@@ -43,6 +43,12 @@ def card(row: "Claim", with_link: bool = False) -> str:
         where = f"{row.page}.html#claim-{row.name}"
         text += " " + element("a", "Where it is judged", href=where)
     said = element("p", text)
+    if row.tiny_imagenet:
+        ours = row.tiny_imagenet.ours.replace("+", "").replace("-", "−")
+        verdict = row.tiny_imagenet.verdict
+        said += element(
+            "p", escape(f"On photographs of Tiny ImageNet: {ours}. The verdict: {verdict}.")
+        )
     classes = f"claim {css_class(row.verdict)} in-{row.page}"
     return element("div", head + said + _behind(row), id=f"claim-{row.name}", **{"class": classes})
 
@@ -53,10 +59,6 @@ def _behind(row: "Claim") -> str:
     facts = [f"Claim {row.name} ({where}): {row.claim}."]
     facts += [row.reasons] if row.reasons else []
     facts += [row.measured.terms] if row.measured else []
-    if row.tiny_imagenet:
-        tiny = row.tiny_imagenet
-        ours = tiny.ours.replace("+", "").replace("-", "−")
-        facts.append(f"On photographs of Tiny ImageNet: {ours}. The verdict: {tiny.verdict}.")
     items = "".join(element("li", escape(fact)) for fact in facts)
     items += element("li", element("a", "The rule by which all claims are judged", href=RULE))
     return element(
@@ -82,7 +84,10 @@ def tally(rows: Iterable["Claim"]) -> str:
         heading = element("p", element("a", text, href=f"#{css_class(verdict)}"))
         groups += element("div", heading + element("ul", squares), **{"class": "claim-group"})
     picture = element("div", groups, **{"class": "claim-tally"})
-    caption = "The claims of the paper. A square opens its card, a verdict all cards that have it."
+    caption = (
+        "The claims of the paper. A square opens its card, a verdict all cards that have it. What "
+        "holds by construction is a recipe, which the package simply follows."
+    )
     figure = f'<figure style="margin:1em 0">{picture}{element("figcaption", caption)}</figure>'
     # Of the reader's guesses, by guesses.js
     own = element("p", "", **{"class": "guess-tally"}) + element(

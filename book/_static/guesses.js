@@ -1,5 +1,5 @@
 // The reader's guesses: remembered where the browser allows it, and shown beside the answers. An answer is covered until
-// its guess is made, or its button is pressed.
+// its guess is made or its button is pressed, and what gives it away is veiled as long.
 
 (() => {
   const KEY = "alexnet-guesses";
@@ -27,6 +27,49 @@
     }
   }
 
+  /** @type {Map<HTMLElement, Element[]>} */
+  const veiled = new Map();
+
+  /** @param {Node} a @param {Node} b */
+  const isBefore = (a, b) =>
+    Boolean(a.compareDocumentPosition(b) & Node.DOCUMENT_POSITION_FOLLOWING);
+
+  /**
+   * What gives an answer away: pictures and tables between it and its question, but for those that one moves or presses,
+   * and the cards that follow it.
+   * @param {Element} field @param {HTMLElement} answer
+   */
+  function evidence(field, answer) {
+    const outputs = [...document.querySelectorAll(".cell_output")].filter(
+      (output) =>
+        isBefore(field, output) &&
+        isBefore(output, answer) &&
+        !output.querySelector("input, button, select, li"),
+    );
+    for (
+      let next = answer.nextElementSibling;
+      next?.matches(".cell");
+      next = next.nextElementSibling
+    )
+      outputs.push(...next.querySelectorAll(".cell_output:has(.claim)"));
+    return outputs;
+  }
+
+  /** @param {Element} field @param {HTMLElement} answer */
+  function veil(field, answer) {
+    const outputs = evidence(field, answer);
+    for (const output of outputs) {
+      output.classList.add("guess-veiled");
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "guess-lift";
+      button.textContent = "Look without a guess";
+      button.addEventListener("click", () => uncover(answer));
+      output.append(button);
+    }
+    veiled.set(answer, outputs);
+  }
+
   /** It keeps its place, so that nothing moves when it is uncovered. @param {HTMLElement} paragraph */
   function cover(paragraph) {
     const words = document.createElement("span");
@@ -44,6 +87,11 @@
   function uncover(paragraph) {
     paragraph.classList.remove("is-covered");
     paragraph.querySelector("button")?.remove();
+    for (const output of veiled.get(paragraph) ?? []) {
+      output.classList.remove("guess-veiled");
+      output.querySelector(".guess-lift")?.remove();
+    }
+    veiled.delete(paragraph);
   }
 
   /** @param {HTMLFieldSetElement} field */
@@ -116,7 +164,10 @@
     for (const element of document.querySelectorAll("fieldset.guess")) {
       const field = /** @type {HTMLFieldSetElement} */ (element);
       const answer = document.getElementById(`answer-${field.dataset.guess}`);
-      if (answer) cover(answer);
+      if (answer) {
+        cover(answer);
+        veil(field, answer);
+      }
       show(field);
       field.addEventListener("change", (event) => {
         const choice = Number(/** @type {HTMLInputElement} */ (event.target).value);
