@@ -44,11 +44,7 @@ def card(row: "Claim", with_link: bool = False) -> str:
         text += " " + element("a", "Where it is judged", href=where)
     said = element("p", text)
     if row.tiny_imagenet:
-        ours = row.tiny_imagenet.ours.replace("+", "").replace("-", "−")
-        verdict = row.tiny_imagenet.verdict
-        said += element(
-            "p", escape(f"On photographs of Tiny ImageNet: {ours}. The verdict: {verdict}.")
-        )
+        said += element("p", escape(row.found_tiny))
     classes = f"claim {css_class(row.verdict)} in-{row.page}"
     return element("div", head + said + _behind(row), id=f"claim-{row.name}", **{"class": classes})
 

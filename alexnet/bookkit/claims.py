@@ -97,6 +97,7 @@ class Claim:
     agreement: str | None = None  # one of alexnet.bookkit.stats.AGREEMENTS, if it was counted
     measured: Measurement | None = None
     tiny_imagenet: TinyImageNetResult | None = None
+    plain_tiny: str = ""  # a sentence for tiny_imagenet, with {0}, {1} and so on for its numbers
 
     @property
     def kind(self) -> str:
@@ -137,6 +138,15 @@ class Claim:
         return self.plain.format(
             *_NUMBER.findall(ours), paper=self.paper, ours=ours, against=against
         )
+
+    @property
+    def found_tiny(self) -> str:
+        """What came out on Tiny ImageNet, and its verdict, in whole sentences; or nothing."""
+        if not self.tiny_imagenet:
+            return ""
+        ours = self.tiny_imagenet.ours.replace("+", "").replace("-", "−")
+        said = self.plain_tiny.format(*_NUMBER.findall(ours))
+        return f"{said} The verdict: {self.tiny_imagenet.verdict}."
 
     @property
     def reasons(self) -> str:
