@@ -425,15 +425,13 @@ def _one_column_gray(level: float) -> Finding:
     return Finding("One column grey, one coloured", ours, effects, data, columns + halves)
 
 
-def neighbors_of_the_same_class(
-    level: float, experiment: str = "small", folder: Path = RUNS
-) -> Finding:
+def neighbors_of_the_same_class(experiment: str, folder: Path, level: float) -> Finding:
     """P25: how often neighbors in the last hidden layer are of one class.
 
     Args:
-        level: of the interval.
         experiment: the one that counted them: "small" for each query, "confusion" for each class.
         folder: where its file is.
+        level: of the interval.
     """
     # Of each the fraction of the six nearest neighbors that are of the same class
     same = _read(experiment, folder)["same_class"]
@@ -445,6 +443,10 @@ def neighbors_of_the_same_class(
     effects = (Effect((difference,)),)
     data = _read(experiment, folder)["data"]["name"]
     return Finding("Neighbours of the same class", ours, effects, data, [])
+
+
+def _neighbors(level: float) -> Finding:
+    return neighbors_of_the_same_class("small", RUNS, level)
 
 
 def _augmentation_time(level: float) -> Finding:
@@ -478,7 +480,7 @@ FINDINGS: dict[str, Callable[[float], Finding]] = {
     "P18": _weight_decay,
     "P19": _biases_of_one,
     "P24": _one_column_gray,
-    "P25": neighbors_of_the_same_class,
+    "P25": _neighbors,
     "P28": _augmentation_time,
     "P29": _crops_and_flips,
 }

@@ -170,7 +170,7 @@ def _neighbors(select: Select, level: float) -> Finding:
     """P25: how often the neighbors of a validation image are of its class, in the flagship."""
     if not (select.folder / "confusion.json").exists():
         raise _MissingRuns
-    return neighbors_of_the_same_class(level, "confusion", select.folder)
+    return neighbors_of_the_same_class("confusion", select.folder, level)
 
 
 def _middle_convolutions(select: Select, level: float) -> Finding:

@@ -224,8 +224,8 @@ TINY_IMAGENET = ExperimentConfig(
     epochs=8,
 )
 
-# What a net learns from other classes, before it learns those of TRANSFER. The learning rate was
-# not searched: a better one would make the difference between the two larger.
+# What a net learns from other classes, before it learns those of TRANSFER. Its learning rate was
+# not searched.
 PRETRAINING = replace(TINY_IMAGENET, dropout=0.0, test="never")
 
 # Fifty images of each of forty classes

@@ -11,8 +11,10 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 from alexnet.bookkit.seen import (
+    INK,
     STOP,
     WIDTH,
+    clear_ground,
     compact,
     draw_covered,
     draw_maps,
@@ -108,3 +110,18 @@ def test_a_compact_figure_has_its_size_and_its_colors():
     assert image.mode == "P" and len(image.getcolors()) <= 16
     assert image.width == pytest.approx(2 * shown.width, abs=2)
     assert not plt.get_fignums()
+
+
+def test_a_figure_without_a_ground_is_legible_on_white_and_on_black():
+    figure, ax = plt.subplots()
+    ax.imshow(PHOTOGRAPH)
+    ax.set(title="A title", xlabel="a label")
+    image = Image.open(io.BytesIO(compact(clear_ground(figure), 32).data)).convert("RGBA")
+    assert image.getpixel((0, 0))[3] == 0
+    pixels = np.asarray(image).reshape(-1, 4)
+    colors = pixels[pixels[:, 3] == 255][:, :3].astype(int)
+    assert colors.min() > 100 and colors.max() < 220  # the letters' and the photograph's gray
+    for ground in (0.0, 1.0):
+        letters = (int(INK[3:5], 16) / 255) ** 2.2
+        low, high = sorted([letters + 0.05, ground + 0.05])
+        assert high / low > 4

@@ -71,7 +71,7 @@ def test_a_group_at_a_time(tmp_path, monkeypatch):
     """What is recorded of one group stays when another is run."""
     asked = []
 
-    def fake_fit(config, data, num_classes, held_out):
+    def fake_fit(config, data, num_classes, held_out, pretrained):
         asked.append(config)
         distance = abs(config.lr - 0.03)  # from the best rate
         curve = {"loss": [[1.0] * 4], "train_error": [[1.0] * 4], "held_out_error": [distance]}
@@ -222,7 +222,7 @@ def test_runs_of_another_experiment_are_reused(tmp_path, capsys):
 
 
 def test_no_lr_at_which_it_learns(tmp_path, monkeypatch):
-    def diverge(config, data, num_classes, held_out):
+    def diverge(config, data, num_classes, held_out, pretrained):
         return None, {"loss": [[None] * 4], "test_error": [None]}
 
     monkeypatch.setattr(runner_module, "fit", diverge)
