@@ -191,7 +191,7 @@ def test_a_claim_is_shown_as_text_and_as_a_card():
     text = f"Cannot tell, size not comparable ({row.notes})"
     assert repr(row).startswith("P9: The paper says ") and repr(row).endswith(text)
     card = row._repr_html_()
-    assert 'id="claim-P9"' in card and "Here it lowers it by 1.6 points (−0.2 to 3.3)." in card
+    assert 'id="claim-P9"' in card and "with it is 1.6 points lower (−0.2 to 3.3)." in card
     assert "<strong>Cannot tell</strong>, size not comparable</p>" in card
     assert "<li>It is judged by an interval of 98.18 % rather than 95 %, because" in card
     assert "<strong>Holds</strong>, larger than the paper says</p>" in claims()["P5"]._repr_html_()
