@@ -434,15 +434,15 @@ def neighbors_of_the_same_class(experiment: str, folder: Path, level: float) -> 
         level: of the interval.
     """
     # Of each the fraction of the six nearest neighbors that are of the same class
-    same = _read(experiment, folder)["same_class"]
+    file = _read(experiment, folder)
+    same = file["same_class"]
     difference = mean_difference(same["hidden"], same["pixels"], paired=True, level=level)
     hidden = 100 * statistics.mean(same["hidden"])
     pixels = 100 * statistics.mean(same["pixels"])
     more = _points(Interval(*(100 * value for value in difference)))
     ours = f"{more}: {hidden:.0f} % of six, in pixels {pixels:.0f} %"
     effects = (Effect((difference,)),)
-    data = _read(experiment, folder)["data"]["name"]
-    return Finding("Neighbours of the same class", ours, effects, data, [])
+    return Finding("Neighbours of the same class", ours, effects, file["data"]["name"], [])
 
 
 def _neighbors(level: float) -> Finding:

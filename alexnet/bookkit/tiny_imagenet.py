@@ -7,7 +7,7 @@ a claim until all of its runs are there. P25 is about the net of the first page 
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from alexnet.bookkit.findings import (
@@ -54,12 +54,15 @@ class Select:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __call__(self, fields: dict) -> list[dict]:
-        """The runs that have these fields, one for each seed."""
+    @cached_property
+    def _recorded(self) -> list[dict]:
         if not (self.folder / "tiny-imagenet.json").exists():
             raise _MissingRuns
-        recorded = load_runs("tiny-imagenet", self.folder)
-        runs = [run for run in recorded if fields.items() <= configuration(run).items()]
+        return load_runs("tiny-imagenet", self.folder)
+
+    def __call__(self, fields: dict) -> list[dict]:
+        """The runs that have these fields, one for each seed."""
+        runs = [run for run in self._recorded if fields.items() <= configuration(run).items()]
         seeds = {run["config"]["seed"] for run in runs}
         if len(seeds) < len(runs):
             raise ValueError(
