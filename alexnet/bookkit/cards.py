@@ -18,6 +18,14 @@ SIGNS = {
     "not run here": "○",
     "holds by construction": "≡",
 }
+# As the claims are listed: who looks through them looks for these
+_FAILED_FIRST = (
+    "does not hold",
+    "holds",
+    "cannot tell",
+    "not run here",
+    "holds by construction",
+)
 _CHOSEN = "font-weight: 700; text-decoration: none;"
 RULE = "measuring.html#how-a-claim-is-judged"
 
@@ -27,26 +35,47 @@ def css_class(verdict: str) -> str:
     return f"is-{verdict.replace(' ', '-')}"
 
 
-def card(row: "Claim", with_link: bool = False) -> str:
-    """Write the card of a claim: the verdict, a sentence or two, and folded what is behind them.
-
-    Args:
-        row: the claim.
-        with_link: to the chapter that judges it.
-    """
-    sign = element("span", SIGNS[row.verdict], aria_hidden="true", **{"class": "claim-sign"})
-    verdict = element("strong", row.verdict.capitalize()) + row.size_text
+def card(row: "Claim") -> str:
+    """Write the card of a claim: the verdict, a sentence or two, and folded what is behind them."""
     name = element("span", row.name, **{"class": "claim-name"})
-    head = element("p", name + sign + verdict, **{"class": "claim-verdict"})
-    text = escape(row.found)
-    if with_link:
-        where = f"{row.page}.html#claim-{row.name}"
-        text += " " + element("a", "Where it is judged", href=where)
-    said = element("p", text)
+    head = element("p", name + _sign(row) + _verdict(row), **{"class": "claim-verdict"})
+    return _block(row, head + _said(row) + _behind(row))
+
+
+def _line(row: "Claim") -> str:
+    """Write a claim as one line, with the paper's figure and the book's; it opens to the card."""
+    figures = [] if row.paper == "–" else [f"paper: {row.paper}"]
+    if row.ours:
+        figures.append(f"here: {row.ours.replace('-', '−')}")
+    elif row.logs:
+        figures.append(f"logs of 2012: {row.logs}")
+    topic = element("strong", escape(row.claim[0].upper() + row.claim[1:]))
+    words = topic + element("span", escape(" · ".join(figures)))
+    name = element("span", row.name, **{"class": "claim-name"})
+    summary = element("summary", name + _sign(row) + element("span", words))
+    where = element("a", "Where it is judged", href=f"{row.page}.html#claim-{row.name}")
+    opened = element("p", _verdict(row) + ". " + where) + _said(row) + _behind(row)
+    return _block(row, element("details", summary + opened, **{"class": "entry"}))
+
+
+def _block(row: "Claim", body: str) -> str:
+    classes = f"claim {css_class(row.verdict)} in-{row.page}"
+    return element("div", body, id=f"claim-{row.name}", **{"class": classes})
+
+
+def _sign(row: "Claim") -> str:
+    return element("span", SIGNS[row.verdict], aria_hidden="true", **{"class": "claim-sign"})
+
+
+def _verdict(row: "Claim") -> str:
+    return element("strong", row.verdict.capitalize()) + row.size_text
+
+
+def _said(row: "Claim") -> str:
+    said = element("p", escape(row.found))
     if row.tiny_imagenet:
         said += element("p", escape(row.found_tiny))
-    classes = f"claim {css_class(row.verdict)} in-{row.page}"
-    return element("div", head + said + _behind(row), id=f"claim-{row.name}", **{"class": classes})
+    return said
 
 
 def _behind(row: "Claim") -> str:
@@ -65,7 +94,7 @@ def _behind(row: "Claim") -> str:
 def tally(rows: Iterable["Claim"]) -> str:
     """Draw the claims as squares in rows, one for each verdict.
 
-    A square leads to its card, and a verdict to the cards that have it (see :func:`cards`).
+    A square leads to its claim, and a verdict to those that have it (see :func:`cards`).
     """
     rows = list(rows)
     groups = ""
@@ -81,7 +110,7 @@ def tally(rows: Iterable["Claim"]) -> str:
         groups += element("div", heading + element("ul", squares), **{"class": "claim-group"})
     picture = element("div", groups, **{"class": "claim-tally"})
     caption = (
-        "The claims of the paper. A square opens its card, a verdict all cards that have it. What "
+        "The claims of the paper. A square opens its claim, a verdict all claims that have it. What "
         "holds by construction is a recipe, which the package simply follows."
     )
     figure = f'<figure style="margin:1em 0">{picture}{element("figcaption", caption)}</figure>'
@@ -101,30 +130,39 @@ def _of_many(verdict: str, number: int) -> str:
 
 
 def cards(rows: Iterable["Claim"], chapters: Mapping[str, str]) -> str:
-    """Write all cards, with a choice by verdict and by chapter, which needs no script.
+    """Write all claims as lines that open, by verdict, with a choice by verdict and by chapter.
 
-    The verdict stands in the address, such as ``#is-holds``: a link chooses it from anywhere.
+    The choice needs no script. The verdict stands in the address, such as ``#is-holds``: a link
+    chooses it from anywhere.
 
     Args:
         rows: the claims.
         chapters: titles of all pages that judge claims by their names, in the order of the book.
     """
     rows = list(rows)
-    anchors, links, rules = "", element("a", "all", href="#all-cards"), []
-    for verdict in VERDICTS:
+    links, rules, sets = element("a", "all", href="#all-cards"), [], ""
+    for verdict in _FAILED_FIRST:
         name = css_class(verdict)
-        anchors += element("span", "", id=name, **{"class": "claim-anchor"})
+        members = [row for row in rows if row.verdict == verdict]
+        number = _of_many(verdict, len(members))
+        heading = element("p", f"{len(members)} {number}", **{"class": "claim-heading"})
+        lines = "".join(map(_line, members))
+        sets += element("div", heading + lines, id=name, **{"class": "claim-set"})
         links += element("a", f"{SIGNS[verdict]} {_of_many(verdict, 2)}", href=f"#{name}")
         is_chosen = f"body:has(#{name}:target)"
-        rules.append(f"{is_chosen} .claim-cards .claim:not(.{name}) {{ display: none; }}")
+        rules.append(f"{is_chosen} .claim-set:not(#{name}) {{ display: none; }}")
         rules.append(f'{is_chosen} .claim-choice a[href="#{name}"] {{ {_CHOSEN} }}')
-    others = "body:not(:has(.claim-anchor:target))"
+    others = "body:not(:has(.claim-set:target))"
     rules.append(f'{others} .claim-choice a[href="#all-cards"] {{ {_CHOSEN} }}')
     options = element("option", "all chapters", value="all")
     for chapter, title in chapters.items():
         options += element("option", title, value=f"in-{chapter}")
         is_chosen = f'.claim-cards:has(option[value="in-{chapter}"]:checked)'
-        rules.append(f"{is_chosen} .claim:not(.in-{chapter}) {{ display: none; }}")
+        # But for the claim that a link leads to
+        rules.append(f"{is_chosen} .claim:not(.in-{chapter}, :target) {{ display: none; }}")
+        rules.append(
+            f"{is_chosen} .claim-set:not(:has(.in-{chapter}, .claim:target)) {{ display: none; }}"
+        )
         found = {row.verdict for row in rows if row.page == chapter}
         for verdict in VERDICTS:
             if verdict not in found:
@@ -132,16 +170,13 @@ def cards(rows: Iterable["Claim"], chapters: Mapping[str, str]) -> str:
                     f"body:has(#{css_class(verdict)}:target) {is_chosen} .claim-none "
                     "{ display: block; }"
                 )
-    # A link to a card shows it, whatever is chosen
-    rules.append(".claim-cards .claim:target:not(#theme) { display: block; }")
-    # On paper all cards are shown, whatever is chosen on the screen
+    # On paper all claims are shown, whatever is chosen on the screen
     style = element("style", "@media screen {\n" + "\n".join(rules) + "\n}")
     select = element("label", "in " + element("select", options, aria_label="chapter"))
     choice = element("p", "Show: " + links + select, **{"class": "claim-choice"})
     none = element("p", "No claim of this chapter has this verdict.", **{"class": "claim-none"})
-    body = "".join(card(row, with_link=True) for row in rows)
     top = element("span", "", id="all-cards")
-    return element("div", style + top + anchors + choice + none + body, **{"class": "claim-cards"})
+    return element("div", style + top + choice + none + sets, **{"class": "claim-cards"})
 
 
 def table(rows: Iterable["Claim"]) -> str:

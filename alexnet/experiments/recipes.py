@@ -330,12 +330,13 @@ PARTS = (
 def tiny_imagenet_base(runner: Runner) -> ExperimentConfig:
     """The paper's net for Tiny ImageNet, with dropout or without, each at its best learning rate.
 
-    Eight epochs overfit nothing, so that dropout may only slow the learning down.
+    Eight epochs overfit nothing, so that dropout may only slow the learning down. The images held
+    out decide between the two, in runs of which one is the first of those that are compared.
     """
     errors = {}
     for dropout in (0.5, 0.0):
         config = choose_lr(runner, replace(TINY_IMAGENET, dropout=dropout), epochs=2)
-        error = runner.run(replace(config, test="never"))["curve"]["held_out_error"][-1]
+        error = runner.run(config)["curve"]["held_out_error"][-1]
         errors[config] = math.inf if error is None else error
     return min(errors, key=errors.get)
 

@@ -256,13 +256,26 @@ def test_the_tally_and_the_cards_have_every_claim_once():
     assert chapters["two_gpus"] == "Two GPUs"
     shown = cards.cards(rows, chapters)
     assert '<option value="in-two_gpus">Two GPUs</option>' in shown
-    assert re.findall(r'id="claim-(P\d+)"', shown) == list(claims())
+    assert sorted(re.findall(r'id="claim-(P\d+)"', shown)) == sorted(claims())
     for row in rows:
-        assert (
-            f'value="in-{row.page}"' in shown
-            and f'<span id="{cards.css_class(row.verdict)}"' in shown
-            and f'href="{row.page}.html#claim-{row.name}"' in shown
+        (of_verdict,) = re.findall(
+            rf'<div id="{cards.css_class(row.verdict)}"(.*?)(?=<div id="is-|$)', shown
         )
+        assert f'id="claim-{row.name}"' in of_verdict
+        assert f'href="{row.page}.html#claim-{row.name}"' in of_verdict
+        assert f'value="in-{row.page}"' in shown
+
+
+def test_a_line_has_both_figures_and_opens_to_the_sentences():
+    line = cards.cards([claims()["P5"]], {"relu": "ReLU"})
+    figures = "paper: 6 times faster · here: 7.6 times (6.6 to 8.7), with the recipe of 2012"
+    summary, _, opened = line.partition("</summary>")
+    assert figures in summary and "The paper says" not in summary
+    assert claims()["P5"].found in opened and "Why, in detail (P5)" in opened
+    logs = cards.cards([claims()["P6"]], {"two_gpus": "Two GPUs"})
+    assert "paper: 1.7 and 1.2 points · logs of 2012: 1.70 and 1.23</span>" in logs
+    nothing = cards.cards([claims()["P29"]], {"augmentation": "Data augmentation"})
+    assert ">here: +10.8 points" in nothing
 
 
 @pytest.mark.parametrize(
