@@ -22,7 +22,11 @@ def test_a_link_opens_its_entry(browser, host):
 
 
 def test_an_address_opens_its_entry_or_that_around_it(browser, host):
-    for page, anchor in (("paper_and_code", ENTRY), ("results", "claim-P23"), ("claims", "claim-P5")):
+    for page, anchor in (
+        ("paper_and_code", ENTRY),
+        ("results", "claim-P23"),
+        ("claims", "claim-P5"),
+    ):
         with Visit(browser, f"{host}/book/{page}.html#{anchor}", **DESK) as visit:
             visit.page.wait_for_function("document.querySelector('details.entry[open]')")
             assert visit.page.locator(f"#{anchor}").is_visible()

@@ -110,8 +110,8 @@ def tally(rows: Iterable["Claim"]) -> str:
         groups += element("div", heading + element("ul", squares), **{"class": "claim-group"})
     picture = element("div", groups, **{"class": "claim-tally"})
     caption = (
-        "The claims of the paper. A square opens its claim, a verdict all claims that have it. What "
-        "holds by construction is a recipe, which the package simply follows."
+        "The claims of the paper. A square opens its line below, a verdict leads to all lines that "
+        "have it. What holds by construction is a recipe, which the package simply follows."
     )
     figure = f'<figure style="margin:1em 0">{picture}{element("figcaption", caption)}</figure>'
     # Of the reader's guesses, by guesses.js
