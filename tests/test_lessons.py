@@ -41,6 +41,15 @@ OPEN_CODE = """() => {
     }
     return code / document.querySelector('.bd-article').getBoundingClientRect().height
 }"""
+# Folded code in front of what it makes, or a second fold for one figure
+FOLDS_IN_FRONT = """() => {
+    const folds = [...document.querySelectorAll('.bd-article .cell > details.above-input')]
+    const ahead = folds.filter(fold => fold.nextElementSibling?.matches('.cell_output'))
+    const lone = folds.filter(fold => !fold.parentElement.querySelector('.cell_output'))
+    const shown = ':is(.tag_hide-input, .tag_hide-cell):has(.cell_output)'
+    const more = lone.filter(fold => fold.parentElement.nextElementSibling?.matches(shown))
+    return [...ahead, ...more].map(fold => fold.textContent)
+}"""
 LABELS = "labels => labels.map(label => label.textContent.trim())"
 
 
@@ -65,6 +74,11 @@ def test_folded_code_says_what_it_is(lesson):
     default = "How this is made"  # in _config.yml
     assert default in (ROOT / "_config.yml").read_text(encoding="utf-8")
     assert default not in labels.evaluate_all(LABELS)
+
+
+def test_a_figure_comes_before_its_code_which_is_one_fold(lesson):
+    assert lesson.locator(".cell_output + details.above-input").count()
+    assert lesson.evaluate(FOLDS_IN_FRONT) == []
 
 
 def test_the_reader_guesses_before_the_answer(lesson):
