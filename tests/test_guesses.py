@@ -110,6 +110,8 @@ EVIDENCE = """# A page
 
 <div class="cell"><div class="cell_output"><div class="claim" id="claim-P5">Holds</div></div></div>
 
+<div class="admonition"><p class="admonition-title">The paper</p><p>Three is larger.</p></div>
+
 A paragraph.
 
 <div class="cell"><div class="cell_output" id="next">What comes next</div></div>
@@ -118,25 +120,27 @@ A paragraph.
 
 @pytest.mark.parametrize("press", ["Two.", "Look without a guess", "Show the answer"])
 def test_what_gives_an_answer_away_is_veiled_as_long(tmp_path, browser, press):
-    """The pictures before it and the card after it; not what one moves, nor what comes later."""
+    """The pictures before it, the card and the quotation after it; not what one moves or what
+    comes later."""
     page, _ = build(tmp_path / "page", EVIDENCE)
-    blurred = """() => [...document.querySelectorAll(".cell_output")]
-        .map((output) => getComputedStyle(output.firstElementChild ?? output).filter !== "none")"""
+    blurred = """() => [...document.querySelectorAll(".cell_output, .admonition")]
+        .map((box) => getComputedStyle(box.children[box.matches(".admonition") ? 1 : 0] ?? box))
+        .map((style) => style.filter !== "none")"""
     with browser.new_context() as context:
         tab = context.new_page()
         tab.goto(page.as_uri())
         tab.add_style_tag(path=ROOT / "book" / "_static" / "book.css")
-        assert tab.evaluate(blurred) == [False, True, True, False]
+        assert tab.evaluate(blurred) == [False, True, True, True, False]
         tab.emulate_media(media="print")
-        assert tab.evaluate(blurred) == [False] * 4
+        assert tab.evaluate(blurred) == [False] * 5
         assert not tab.locator(".guess-lift").first.is_visible()
         tab.emulate_media(media="screen")
         tab.evaluate("location.hash = 'claim-P5'")  # as from the page of all claims
-        assert tab.evaluate(blurred) == [False, True, False, False]
+        assert tab.evaluate(blurred) == [False, True, False, True, False]
         tab.evaluate("location.hash = ''")
-        assert tab.evaluate(blurred) == [False, True, True, False]
+        assert tab.evaluate(blurred) == [False, True, True, True, False]
         tab.get_by_label(press).or_(tab.get_by_role("button", name=press)).first.click()
-        assert tab.evaluate(blurred) == [False] * 4
+        assert tab.evaluate(blurred) == [False] * 5
         assert tab.locator(".guess-lift, .guess-answer button").count() == 0
         assert tab.get_by_text("Since it is.").is_visible()
 

@@ -36,7 +36,7 @@
 
   /**
    * What gives an answer away: pictures and tables between it and its question, but for those that one moves or presses,
-   * and the cards that follow it.
+   * and what follows it at once: cards, and the box with the paper's own words.
    * @param {Element} field @param {HTMLElement} answer
    */
   function evidence(field, answer) {
@@ -48,10 +48,12 @@
     );
     for (
       let next = answer.nextElementSibling;
-      next?.matches(".cell");
+      next?.matches(".cell, .admonition");
       next = next.nextElementSibling
-    )
-      outputs.push(...next.querySelectorAll(".cell_output:has(.claim)"));
+    ) {
+      if (next.matches(".admonition")) outputs.push(next);
+      else outputs.push(...next.querySelectorAll(".cell_output:has(.claim)"));
+    }
     return outputs;
   }
 
