@@ -131,6 +131,7 @@ def test_what_gives_an_answer_away_is_veiled_as_long(tmp_path, browser, press):
         tab.goto(page.as_uri())
         tab.add_style_tag(path=ROOT / "book" / "_static" / "book.css")
         assert tab.evaluate(blurred) == [False, True, True, True, False]
+        assert tab.locator(".guess-lift").count() == 1  # the answer has another button
         tab.emulate_media(media="print")
         assert tab.evaluate(blurred) == [False] * 5
         assert not tab.locator(".guess-lift").first.is_visible()

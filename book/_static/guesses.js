@@ -62,6 +62,7 @@
     const outputs = evidence(field, answer);
     for (const output of outputs) {
       output.classList.add("guess-veiled");
+      if (isBefore(answer, output)) continue; // the answer's own button is just above
       const button = document.createElement("button");
       button.type = "button";
       button.className = "guess-lift";
