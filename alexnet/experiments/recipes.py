@@ -334,7 +334,7 @@ def tiny_imagenet_base(runner: Runner) -> ExperimentConfig:
     out decide between the two, in runs of which one is the first of those that are compared.
     """
     errors = {}
-    for dropout in (0.5, 0.0):
+    for dropout in (0.0, 0.5):
         config = choose_lr(runner, replace(TINY_IMAGENET, dropout=dropout), epochs=2)
         error = runner.run(config)["curve"]["held_out_error"][-1]
         errors[config] = math.inf if error is None else error

@@ -14,8 +14,8 @@ from alexnet.bookkit.tiny_imagenet import TINY_FINDINGS, tiny_finding
 from alexnet.experiments.config import TINY_IMAGENET
 from alexnet.experiments.recipes import tiny_imagenet
 
-BASE = asdict(TINY_IMAGENET)
-FEW = {"num_classes": 40}
+BASE = asdict(TINY_IMAGENET) | {"dropout": 0.0}
+FEW = {"num_classes": 40, "dropout": 0.5}
 
 # Fields in which a run differs from the whole net, and by how many points its errors are higher
 CHANGES = [
@@ -37,6 +37,7 @@ CHANGES = [
     (FEW | {"weight_decay": 0.0}, 1),
     (FEW | {"weight_decay": 0.005}, -1),
     ({"test": "never"}, 50),  # a run of the search
+    ({"dropout": 0.5}, 8),  # the net that has more errors among the images held out
 ]
 
 

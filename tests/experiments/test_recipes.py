@@ -145,6 +145,10 @@ def test_groups_of_tiny_imagenet(monkeypatch):
         runner = HeldOutRunner(lambda config: 0.5 - config.dropout)
         recipe(runner)
         tested = [config for config in runner.asked if config.test == "at the end"]
+        if group != 2:  # first, with dropout and without, to choose between them
+            assert [config.dropout for config in tested[:2]] == [0.0, 0.5]
+            tested = tested[2:]
+            assert {config.dropout for config in tested} == {0.5}
         # One claim after the other, over all seeds, in case that the rest has no time
         at_once = {1: [2, 1, 3, 2], 2: [2, 4], 3: [4]}[group]
         expected = [seed for number in at_once for seed in sorted([0, 1, 2] * number)]
