@@ -49,6 +49,8 @@ def _line(row: "Claim") -> str:
         figures.append(f"here: {row.ours.replace('-', '−')}")
     elif row.logs:
         figures.append(f"logs of 2012: {row.logs}")
+    if tiny := row.tiny_imagenet:
+        figures.append(f"Tiny ImageNet: {tiny.ours.replace('-', '−')} ({tiny.verdict})")
     topic = element("strong", escape(row.claim[0].upper() + row.claim[1:]))
     words = topic + element("span", escape(" · ".join(figures)))
     name = element("span", row.name, **{"class": "claim-name"})

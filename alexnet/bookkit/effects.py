@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from html import escape
 
 from alexnet.bookkit.claims import Claim
-from alexnet.bookkit.findings import finding
+from alexnet.bookkit.findings import Finding, finding
 from alexnet.bookkit.stats import Effect
 from alexnet.bookkit.svg import BOTH, FIRST, element, line, svg
+from alexnet.bookkit.tiny_imagenet import tiny_finding
 
 _WIDTH, _ROW, _TOP = 360, 38, 30
 _MIDDLE, _REACH = 180, 168  # of no effect, and of the farthest end of an interval
@@ -15,32 +17,75 @@ _PERCENT = ("P25",)  # effects that are fractions, and are given in points
 _SCALE = ("P24",)  # effects on a scale of their own
 
 
+# What the effects of a claim are, if there are several
+_PARTS = {
+    "P6": ("top-1", "top-5"),
+    "P8": ("top-1", "top-5"),
+    "P10": ("top-1", "top-5"),
+    "P16": ("epochs", "gap"),
+    "P26": ("conv3", "conv4", "conv5"),
+}
+
+
+@dataclass(frozen=True)
+class _Row:
+    claim: str
+    label: str
+    effect: Effect
+    verdict: str
+    is_tiny: bool  # on Tiny ImageNet
+
+
 def draw_effects(rows: Iterable[Claim]) -> str:
     """Draw the effect behind each claim that was measured.
 
     Each has a scale of its own, as their units differ: the end of its interval that is farther from
     no effect lies at the edge. Ratios are drawn by their logarithms. Where an effect depends on the
-    line that is drawn, all of them are.
+    line that is drawn, all of them are. What was measured on Tiny ImageNet as well stands below,
+    not in bold.
 
     Args:
         rows: the claims; others than those that were measured are left out.
     """
-    drawn = []
-    for row in rows:
-        if row.measured is None:
-            continue
-        found = finding(row.name, row.measured.looks)
-        name = found.name.partition(",")[0]
-        names = [f"{name}, epochs", f"{name}, gap"] if len(found.effects) > 1 else [name]
-        for label, effect in zip(names, found.effects, strict=True):
-            drawn.append((row, f"{row.name} {label}", effect))
-    order = {"holds": 0, "cannot tell": 1, "does not hold": 2}
-    drawn.sort(key=lambda one: (order[one[0].verdict], -_places(one[2])[0][0]))
+    drawn = [
+        row for rows_of_claim in sorted(map(_rows_of, rows), key=_order) for row in rows_of_claim
+    ]
     body = _heads()
-    for at, (row, label, effect) in enumerate(drawn):
-        body += _draw_row(_TOP + at * _ROW, row, label, effect)
-    said = "; ".join(f"{label} {_figure(row.name, effect)}" for row, label, effect in drawn)
+    for at, row in enumerate(drawn):
+        body += _draw_row(_TOP + at * _ROW, row)
+    said = "; ".join(f"{row.label} {_figure(row.claim, row.effect)}" for row in drawn)
     return svg(_WIDTH, _TOP + len(drawn) * _ROW, f"Measured effects: {said}", body)
+
+
+def _rows_of(claim: Claim) -> list[_Row]:
+    """The lines of a claim: first those of what it was measured on, then those of Tiny ImageNet."""
+    rows = []
+    if claim.measured:
+        found = finding(claim.name, claim.measured.looks)
+        rows += _rows_of_finding(claim.name, found, claim.verdict)
+    if tiny := claim.tiny_imagenet:
+        found = tiny_finding(claim.name, tiny.looks)
+        name = "Tiny ImageNet" if rows else found.name
+        rows += _rows_of_finding(claim.name, found, tiny.verdict, name)
+    return rows
+
+
+def _rows_of_finding(claim: str, found: Finding, verdict: str, tiny_name: str = "") -> list[_Row]:
+    name = tiny_name or found.name.partition(",")[0]
+    parts = _PARTS.get(claim, ()) if len(found.effects) > 1 else ("",)
+    rows = []
+    for part, effect in zip(parts, found.effects, strict=True):
+        label = ", ".join(filter(None, (f"{claim} {name}", part)))
+        rows.append(_Row(claim, label, effect, verdict, bool(tiny_name)))
+    return rows
+
+
+def _order(rows: list[_Row]) -> tuple[int, float]:
+    """What holds first, and of these what is farthest from no effect."""
+    if not rows:
+        return 0, 0.0
+    order = {"holds": 0, "cannot tell": 1, "does not hold": 2}
+    return order[rows[0].verdict], -_places(rows[0].effect)[0][0]
 
 
 def _places(effect: Effect) -> list[tuple[float, float, float]]:
@@ -66,7 +111,7 @@ def _figure(name: str, effect: Effect) -> str:
         digits = 0 if mean > 10 else 1
         return f"{mean:.{digits}f} times ({low:.{digits}f} to {high:.{digits}f})"
     if name in _PERCENT:
-        mean, low, high = (f"{100 * value:.0f}" for value in interval)
+        mean, low, high = (f"{100 * value:.1f}" for value in interval)
         text = f"{mean} points ({low} to {high})"
     elif name in _SCALE:
         text = f"{interval:.2f}"
@@ -87,11 +132,11 @@ def _heads() -> str:
     return heads
 
 
-def _draw_row(y: float, row: Claim, label: str, effect: Effect) -> str:
+def _draw_row(y: float, row: _Row) -> str:
     color = FIRST if row.verdict == "holds" else BOTH
-    places = [[_MIDDLE + _REACH * value for value in place] for place in _places(effect)]
-    drawn = _text(2, y + 14, label, font_weight=600)
-    drawn += _text(_WIDTH - 2, y + 14, _figure(row.name, effect), "end")
+    places = [[_MIDDLE + _REACH * value for value in place] for place in _places(row.effect)]
+    drawn = _text(2, y + 14, row.label, font_weight=400 if row.is_tiny else 600)
+    drawn += _text(_WIDTH - 2, y + 14, _figure(row.claim, row.effect), "end")
     bar = y + 26
     drawn += line(_MIDDLE - _REACH, bar, _MIDDLE + _REACH, bar, "#7d828b55", 1)
     drawn += line(_MIDDLE, bar - 8, _MIDDLE, bar + 8, "currentColor", 1)

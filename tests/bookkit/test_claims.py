@@ -239,7 +239,9 @@ def test_how_much_longer_a_step_is_than_its_batch(found):
 
 def test_the_picture_of_effects_has_every_claim_that_was_measured():
     drawing = draw_effects(claims().values())
-    assert set(re.findall(r">(P\d+) ", drawing)) == set(FINDINGS)
+    assert set(re.findall(r'"600">(P\d+) ', drawing)) == set(FINDINGS)
+    tiny = [row.name for row in claims().values() if row.tiny_imagenet]
+    assert sorted(set(re.findall(r'"400">(P\d+) ', drawing))) == sorted(tiny)
     assert "−15.7 points (−16.1 to −15.2)" in drawing and "0.7 to 4.0 times" in drawing
     ElementTree.fromstring(drawing)
 
@@ -276,6 +278,7 @@ def test_a_line_has_both_figures_and_opens_to_the_sentences():
     assert "paper: 1.7 and 1.2 points · logs of 2012: 1.70 and 1.23</span>" in logs
     nothing = cards.cards([claims()["P29"]], {"augmentation": "Data augmentation"})
     assert ">here: +10.8 points" in nothing
+    assert "(+50.9 to +56.0) points, 40 classes (holds)</span>" in nothing
 
 
 @pytest.mark.parametrize(
