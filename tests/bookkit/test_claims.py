@@ -274,8 +274,8 @@ def test_a_line_has_both_figures_and_opens_to_the_sentences():
     summary, _, opened = line.partition("</summary>")
     assert figures in summary and "The paper says" not in summary
     assert claims()["P5"].found in opened and "Why, in detail (P5)" in opened
-    logs = cards.cards([claims()["P6"]], {"two_gpus": "Two GPUs"})
-    assert "paper: 1.7 and 1.2 points · logs of 2012: 1.70 and 1.23</span>" in logs
+    logs = cards.cards([claims()["P21"]], {"results": "Results"})
+    assert "paper: 37.5 / 17.0 % · logs of 2012: 37.47 / 17.00 %</span>" in logs
     nothing = cards.cards([claims()["P29"]], {"augmentation": "Data augmentation"})
     assert ">here: +10.8 points" in nothing
     assert "(+50.9 to +56.0) points, 40 classes (holds)</span>" in nothing
