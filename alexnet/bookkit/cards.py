@@ -70,7 +70,10 @@ def _sign(row: "Claim") -> str:
 
 
 def _verdict(row: "Claim") -> str:
-    return element("strong", row.verdict.capitalize()) + row.size_text
+    verdict = row.verdict.capitalize()
+    if row.verdict == "not run here" and row.tiny_imagenet:
+        verdict += ", on ImageNet"
+    return element("strong", verdict) + row.size_text
 
 
 def _said(row: "Claim") -> str:

@@ -97,7 +97,7 @@ class Claim:
     agreement: str | None = None  # one of alexnet.bookkit.stats.AGREEMENTS, if it was counted
     measured: Measurement | None = None
     tiny_imagenet: TinyImageNetResult | None = None
-    plain_tiny: str = ""  # a sentence for tiny_imagenet, with {0}, {1} and so on for its numbers
+    plain_tiny: str = ""  # a sentence for tiny_imagenet, with its numbers as in plain
 
     @property
     def kind(self) -> str:
@@ -129,23 +129,14 @@ class Claim:
         if self.ours is None:
             logs = f" The logs of 2012 say {self.logs}." if self.logs else ""
             return self.plain.format(paper=self.paper) + logs
-        ours = self.ours.replace("+", "").replace("-", "−")
-        against = None
-        if interval := _INTERVAL.match(self.ours):
-            estimate, unit, low, high = interval.groups()
-            values = (_turned(value) for value in (estimate, high, low))
-            against = "{}{} ({} to {})".format(next(values), unit, *values)
-        return self.plain.format(
-            *_NUMBER.findall(ours), paper=self.paper, ours=ours, against=against
-        )
+        return _filled(self.plain, self.ours, paper=self.paper)
 
     @property
     def found_tiny(self) -> str:
         """What came out on Tiny ImageNet, and its verdict, in whole sentences; or nothing."""
         if not self.tiny_imagenet:
             return ""
-        ours = self.tiny_imagenet.ours.replace("+", "").replace("-", "−")
-        said = self.plain_tiny.format(*_NUMBER.findall(ours))
+        said = _filled(self.plain_tiny, self.tiny_imagenet.ours)
         return f"{said} The verdict: {self.tiny_imagenet.verdict}."
 
     @property
@@ -163,6 +154,17 @@ class Claim:
 
     def _repr_html_(self) -> str:
         return card(self)
+
+
+def _filled(sentence: str, ours: str, **more: str) -> str:
+    """A sentence of the record with the figures of a result."""
+    against = None
+    if interval := _INTERVAL.match(ours):
+        estimate, unit, low, high = interval.groups()
+        values = (_turned(value) for value in (estimate, high, low))
+        against = "{}{} ({} to {})".format(next(values), unit, *values)
+    ours = ours.replace("+", "").replace("-", "−")
+    return sentence.format(*_NUMBER.findall(ours), ours=ours, against=against, **more)
 
 
 def _turned(value: str) -> str:

@@ -3,6 +3,7 @@
 
 (() => {
   const KEY = "alexnet-guesses";
+  const MOVED = "input, button, select, li"; // in what one moves or presses
 
   /** Choice and answer by question. @returns {Object<string, [number, number]>} */
   function remembered() {
@@ -36,7 +37,7 @@
 
   /**
    * What gives an answer away: pictures and tables between it and its question, but for those that one moves or presses,
-   * and what follows it at once: cards, and the box with the paper's own words.
+   * and what follows it at once, be it a figure, a card, or the box with the paper's own words.
    * @param {Element} field @param {HTMLElement} answer
    */
   function evidence(field, answer) {
@@ -44,7 +45,7 @@
       (output) =>
         isBefore(field, output) &&
         isBefore(output, answer) &&
-        !output.querySelector("input, button, select, li"),
+        !output.querySelector(MOVED),
     );
     for (
       let next = answer.nextElementSibling;
@@ -52,7 +53,7 @@
       next = next.nextElementSibling
     ) {
       if (next.matches(".admonition")) outputs.push(next);
-      else outputs.push(...next.querySelectorAll(".cell_output:has(.claim)"));
+      else outputs.push(...next.querySelectorAll(`.cell_output:is(:has(.claim), :not(:has(${MOVED})))`));
     }
     return outputs;
   }

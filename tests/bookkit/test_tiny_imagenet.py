@@ -171,7 +171,8 @@ def test_a_result_is_said_in_a_sentence_with_its_numbers(tmp_path, name):
     assert said.startswith("On ") and said.endswith(f" The verdict: {result.verdict}.")
     assert not re.search(r"[+{}]", said)
     numbers = re.findall(r"\d+\.\d+", result.ours)
-    assert re.findall(r"\d+\.\d+", said) == numbers or name == "P25"
+    # P18 is said the other way round
+    assert sorted(re.findall(r"\d+\.\d+", said)) == sorted(numbers) or name == "P25"
     assert ("forty" in said) == (", 40 classes" in result.ours or "; 40 classes" in result.ours)
 
 
