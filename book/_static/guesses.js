@@ -43,9 +43,7 @@
   function evidence(field, answer) {
     const outputs = [...document.querySelectorAll(".cell_output")].filter(
       (output) =>
-        isBefore(field, output) &&
-        isBefore(output, answer) &&
-        !output.querySelector(MOVED),
+        isBefore(field, output) && isBefore(output, answer) && !output.querySelector(MOVED),
     );
     for (
       let next = answer.nextElementSibling;
@@ -53,7 +51,10 @@
       next = next.nextElementSibling
     ) {
       if (next.matches(".admonition")) outputs.push(next);
-      else outputs.push(...next.querySelectorAll(`.cell_output:is(:has(.claim), :not(:has(${MOVED})))`));
+      else
+        outputs.push(
+          ...next.querySelectorAll(`.cell_output:is(:has(.claim), :not(:has(${MOVED})))`),
+        );
     }
     return outputs;
   }
