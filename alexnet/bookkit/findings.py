@@ -456,10 +456,10 @@ def _augmentation_time(level: float) -> Finding:
     rest = [1 - fraction for fraction in fractions]
     # Prepared ahead as in 2012, a batch costs nothing if it is ready before the step is.
     longer = ratio(rest, fractions, paired=True, level=level)
-    ours = f"{100 * statistics.mean(fractions):.0f} % of a step"
+    ours = f"{longer.mean:.0f} times as long"
     effects = (Effect((longer,), no_effect=1.0),)
     data = _data_of("augmentation")
-    return Finding("Augmentation, share of a step", ours, effects, data, runs)
+    return Finding("A step without its augmentation", ours, effects, data, runs)
 
 
 def _crops_and_flips(level: float) -> Finding:

@@ -307,7 +307,10 @@ def _draw_guesses(axes: Axes, untouched: Pass, shown: Pass) -> None:
         axes.text(1.02, row, first_page.percent(value), va="center")
     words = [first_page.short(_predictor().class_name(label)) for label in labels]
     best = int(shown.probabilities.argmax())
-    axes.set_title(f"It says: {first_page.short(_predictor().class_name(best))}", loc="left")
+    says = f"It says: {first_page.short(_predictor().class_name(best))}"
+    if best not in labels:
+        says += f",\n{first_page.percent(float(shown.probabilities[best]))}: not among the five"
+    axes.set_title(says, loc="left")
     axes.set(xlim=(0, 1), xticks=[], yticks=range(len(words)), yticklabels=words)
     axes.invert_yaxis()
     axes.spines[:].set_visible(False)

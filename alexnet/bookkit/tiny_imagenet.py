@@ -83,7 +83,13 @@ def _finding(name: str, ours: str, effects: list[Effect], runs: list[dict]) -> F
 
 
 def _points(*gains: Interval) -> str:
-    return " and ".join(f"{gain:+.1f}" for gain in gains) + " points"
+    texts = []
+    for gain in gains:
+        digits = (
+            1 if f"{gain.low:.1f}" != f"{gain.high:.1f}" else 2
+        )  # or there seems to be no spread
+        texts.append(f"{gain:+.{digits}f}")
+    return " and ".join(texts) + " points"
 
 
 def _errors(
