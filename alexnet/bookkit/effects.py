@@ -17,16 +17,6 @@ _PERCENT = ("P25",)  # effects that are fractions, and are given in points
 _SCALE = ("P24",)  # effects on a scale of their own
 
 
-# What the effects of a claim are, if there are several
-_PARTS = {
-    "P6": ("top-1", "top-5"),
-    "P8": ("top-1", "top-5"),
-    "P10": ("top-1", "top-5"),
-    "P16": ("epochs", "gap"),
-    "P26": ("conv3", "conv4", "conv5"),
-}
-
-
 @dataclass(frozen=True)
 class _Row:
     claim: str
@@ -72,10 +62,9 @@ def _rows_of(claim: Claim) -> list[_Row]:
 
 def _rows_of_finding(claim: str, found: Finding, verdict: str, tiny_name: str = "") -> list[_Row]:
     name = tiny_name or found.name.partition(",")[0]
-    parts = _PARTS.get(claim, ()) if len(found.effects) > 1 else ("",)
     rows = []
-    for part, effect in zip(parts, found.effects, strict=True):
-        label = ", ".join(filter(None, (f"{claim} {name}", part)))
+    for effect in found.effects:
+        label = ", ".join(filter(None, (f"{claim} {name}", effect.part)))
         rows.append(_Row(claim, label, effect, verdict, bool(tiny_name)))
     return rows
 

@@ -362,8 +362,8 @@ def _dropout(level: float) -> Finding:
         f"{_points(narrowing[0])} of gap; "
         f"{min(ratios):.1f} to {max(ratios):.1f} times the epochs, depending on the error"
     )
-    longer = Effect((*by_test.values(), *by_train.values()), no_effect=1.0)
-    effects = (longer, Effect(tuple(narrowing)))
+    longer = Effect((*by_test.values(), *by_train.values()), no_effect=1.0, part="epochs")
+    effects = (longer, Effect(tuple(narrowing), part="gap"))
     return Finding(
         "Dropout, epochs and gap", ours, effects, _data_of("dropout"), runs + slow + fast
     )

@@ -128,6 +128,7 @@ class Effect(NamedTuple):
 
     intervals: tuple[Interval, ...]
     no_effect: float = 0.0  # 1 for ratios
+    part: str = ""  # of a claim that has several, in a word
 
     @property
     def verdict(self) -> str:

@@ -85,9 +85,8 @@ def _finding(name: str, ours: str, effects: list[Effect], runs: list[dict]) -> F
 def _points(*gains: Interval) -> str:
     texts = []
     for gain in gains:
-        digits = (
-            1 if f"{gain.low:.1f}" != f"{gain.high:.1f}" else 2
-        )  # or there seems to be no spread
+        has_spread = f"{gain.low:.1f}" != f"{gain.high:.1f}"
+        digits = 1 if has_spread else 2
         texts.append(f"{gain:+.{digits}f}")
     return " and ".join(texts) + " points"
 
@@ -117,7 +116,8 @@ def _errors(
     for metric in ("test_error", "test_top5_error"):
         a, b = final_errors(worse, metric), final_errors(better, metric)
         gains.append(mean_difference(a, b, level=level))
-    effects = [Effect((gain,)) for gain in gains[:num_parts]]
+    parts = ("top-1", "top-5") if num_parts > 1 else ("",)
+    effects = [Effect((gain,), part=part) for gain, part in zip(gains, parts, strict=False)]
     return _finding(name, _points(*gains) + note, effects, worse + better)
 
 
@@ -147,7 +147,7 @@ def _dropout(select: Select, level: float) -> Finding:
         f"{_points(gap)} of gap; {min(ratios):.1f} to {max(ratios):.1f} times the epochs, "
         "depending on the error; 40 classes"
     )
-    effects = [Effect(tuple(longer), no_effect=1.0), Effect((gap,))]
+    effects = [Effect(tuple(longer), no_effect=1.0, part="epochs"), Effect((gap,), part="gap")]
     return _finding("Dropout, epochs and gap", ours, effects, without + with_it)
 
 
@@ -191,7 +191,7 @@ def _middle_convolutions(select: Select, level: float) -> Finding:
         removed = select(_WHOLE | {"modification": f"without {layer}"})
         loss = mean_difference(final_errors(removed), final_errors(base), level=level)
         texts.append(f"{loss:+.1f} without {layer}")
-        effects.append(Effect((loss,)))
+        effects.append(Effect((loss,), part=layer))
         runs += removed
     return _finding("Middle convolutions", f"{', '.join(texts)}, points", effects, runs)
 
