@@ -107,15 +107,14 @@ def test_a_page_has_formulas(browser, host):
         expect(visit.page.locator(".math.notranslate > mjx-container").first).to_be_attached()
 
 
-@pytest.mark.parametrize(("name", "heading"), [("claims", '"verdict: "'), ("learning", '"idea: "')])
-def test_a_table_of_many_columns_fits_a_phone(browser, host, name, heading):
+def test_a_table_of_many_columns_fits_a_phone(browser, host):
     """Each cell has its heading, so that the last column is seen."""
-    with Visit(browser, f"{host}/book/{name}.html", **PHONE) as visit:
+    with Visit(browser, f"{host}/book/claims.html", **PHONE) as visit:
         table = visit.page.locator("table.stacked")
         scrolls = "table => table.parentElement.scrollWidth - table.parentElement.clientWidth"
         assert table.evaluate(scrolls) <= 0
         before = "cell => getComputedStyle(cell, '::before').content"
-        assert table.locator("td").first.evaluate(before) == heading
+        assert table.locator("td").first.evaluate(before) == '"verdict: "'
 
 
 # A4 is 210 mm wide, 794 pixels; browsers leave a margin of a centimeter on either side.

@@ -486,53 +486,6 @@ def draw_durations(seconds: Mapping[str, float]) -> str:
     return svg(WIDTH, bottom + 20, ", ".join(described), "".join(body))
 
 
-def draw_against(values: Mapping[str, float], chosen: str, reference: str, label: str) -> str:
-    """Draw a dot a name on one axis, and how far the chosen one is from the reference.
-
-    Args:
-        values: place of each dot by name.
-        chosen: name of the dot to highlight.
-        reference: name of the dot to measure from. What lies to the left of it is blue, what lies
-            to the right of it orange.
-        label: what the axis shows, with its unit.
-    """
-    left = 150
-    width = 196
-    pitch = 20
-    low = min(values.values()) - 0.2
-    high = max(values.values()) + 0.2
-    bottom = 8 + pitch * len(values)
-
-    def to_x(value: float) -> float:
-        return left + width * (value - low) / (high - low)
-
-    reference_x = to_x(values[reference])
-    zero = f"{reference_x:.1f}"
-    whole_height = {"x1": zero, "y1": 6, "x2": zero, "y2": bottom}
-    body = [element("line", **whole_height, stroke="currentColor", stroke_opacity=0.4)]
-    for i, (name, value) in enumerate(values.items()):
-        dot_x = to_x(value)
-        y = 16 + pitch * i
-        color = FIRST if dot_x < reference_x else SECOND
-        if name == reference:
-            color = BOTH
-        bold = {"font_weight": "bold"} if name in (chosen, reference) else {}
-        body.append(element("text", escape(name), x=left - 12, y=y + 4, text_anchor="end", **bold))
-        dot = {"cx": f"{dot_x:.1f}", "cy": y, "r": 3.5}
-        if name == chosen:
-            distance = {"x1": zero, "y1": y, "x2": f"{dot_x:.1f}", "y2": y}
-            body.append(element("line", **distance, stroke=color, stroke_width=4))
-            dot["r"] = 6
-        body.append(element("circle", **dot, fill=color))
-
-    for tick in range(int(low) + 1, int(high) + 1):
-        place = {"x": f"{to_x(tick):.1f}", "y": bottom + 12, "text_anchor": "middle"}
-        body.append(element("text", f"{tick}", **place))
-    body.append(element("text", escape(label), x=left, y=bottom + 26))
-    described = f"{chosen} {values[chosen]:.2f}, {reference} {values[reference]:.2f}"
-    return svg(WIDTH, bottom + 32, f"{label}: {described}", "".join(body))
-
-
 def draw_beside(
     left: Sequence[tuple[str, str] | None],
     right: Sequence[tuple[str, str, bool] | None],

@@ -298,19 +298,21 @@ def _draw_still(state: _State) -> bytes:
 
 
 def _draw_guesses(axes: Axes, untouched: Pass, shown: Pass) -> None:
-    """The five guesses of the untouched photograph as bars, as the first page has them."""
+    """The five guesses of the untouched photograph as bars, as the first page has them.
+
+    What the net says now comes last, if it is not among them.
+    """
     labels = untouched.probabilities.topk(first_page.GUESSES).indices.tolist()
+    best = int(shown.probabilities.argmax())
+    if best not in labels:
+        labels.append(best)
     for row, label in enumerate(labels):
         value, mark = float(shown.probabilities[label]), float(untouched.probabilities[label])
         axes.barh(row, value, height=0.6, color=COLORS[0])
         axes.plot([mark, mark], [row - 0.42, row + 0.42], color=INK, linewidth=1.5)
         axes.text(1.02, row, first_page.percent(value), va="center")
     words = [first_page.short(_predictor().class_name(label)) for label in labels]
-    best = int(shown.probabilities.argmax())
-    says = f"It says: {first_page.short(_predictor().class_name(best))}"
-    if best not in labels:
-        says += f",\n{first_page.percent(float(shown.probabilities[best]))}: not among the five"
-    axes.set_title(says, loc="left")
+    axes.set_title(f"It says: {words[labels.index(best)]}", loc="left")
     axes.set(xlim=(0, 1), xticks=[], yticks=range(len(words)), yticklabels=words)
     axes.invert_yaxis()
     axes.spines[:].set_visible(False)

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from alexnet.bookkit.drawings import (
-    draw_against,
     draw_answers,
     draw_before_and_after,
     draw_beside,
@@ -57,7 +56,6 @@ DRAWINGS = [
     draw_shares({"weights": {"a": 1, "b": 3}}, [FIRST, SECOND], {"weights": 8}, {"weights": 4}),
     draw_levels({"layer 1": 1e-4, "layer 2": 0.0, "layer 3": 1e9}, -6, 2, "gradient"),
     draw_signal({"conv1": (16.0, 14.0, 0.5), "fc2": (1e9, 1e-9, 1.0)}, -6, 4),
-    draw_against({"all": 40.7, "half": 42.0, "more": 39.1}, "half", "all", "error (%)"),
     draw_lineage([("1", "40 %", "a", False), ("2", "", "wider", False), ("3", "", "b", True)]),
     draw_before_and_after([0.0, 30, 99], [0.0, 15, 9], [1.7, 2, 11.4], 90, [1]),
     draw_answers([-30, 0, 90], [0.0, 0.5, 40.0], 30),
@@ -234,20 +232,6 @@ def test_half_a_tint_leaves_the_left_half_as_it_is():
     width = PHOTO.shape[1]
     [window] = re.findall('<svg x="(.*?)" width="(.*?)"', drawing)
     assert [int(number) for number in window] == [width // 2, width - width // 2]
-
-
-def test_the_distance_to_the_reference_is_drawn_from_it_to_the_chosen_one():
-    values = {"all": 40.0, "half": 42.0, "more": 39.0}
-
-    def distance(chosen):
-        root = ElementTree.fromstring(draw_against(values, chosen, "all", "error (%)"))
-        [thick] = [line for line in root.iter("line") if line.get("stroke-width") == "4"]
-        return float(thick.get("x2")) - float(thick.get("x1")), thick.get("stroke")
-
-    right, orange = distance("half")
-    left, blue = distance("more")
-    assert right == pytest.approx(-2 * left, abs=0.2) and (orange, blue) == (SECOND, FIRST)
-    assert distance("all")[0] == 0
 
 
 def test_a_filtered_image_is_white_at_zero_and_colored_by_its_sign():
