@@ -137,7 +137,7 @@ class Claim:
         if not self.tiny_imagenet:
             return ""
         said = _filled(self.plain_tiny, self.tiny_imagenet.ours)
-        return f"{said} The verdict: {self.tiny_imagenet.verdict}."
+        return f"{said} The verdict there: {self.tiny_imagenet.verdict}."
 
     @property
     def reasons(self) -> str:

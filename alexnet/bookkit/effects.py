@@ -8,7 +8,7 @@ from html import escape
 from alexnet.bookkit.claims import Claim
 from alexnet.bookkit.findings import Finding, finding
 from alexnet.bookkit.stats import Effect
-from alexnet.bookkit.svg import BOTH, FIRST, element, line, svg
+from alexnet.bookkit.svg import BOTH, FIRST, SECOND, element, line, svg
 from alexnet.bookkit.tiny_imagenet import tiny_finding
 
 _WIDTH, _ROW, _TOP = 360, 38, 30
@@ -31,8 +31,8 @@ def draw_effects(rows: Iterable[Claim]) -> str:
 
     Each has a scale of its own, as their units differ: the end of its interval that is farther from
     no effect lies at the edge. Ratios are drawn by their logarithms. Where an effect depends on the
-    line that is drawn, all of them are. What was measured on Tiny ImageNet as well stands below,
-    not in bold.
+    line that is drawn, all of them are, and the bar has the widest of their intervals. What was
+    measured on Tiny ImageNet as well stands below, not in bold and with hollow dots.
 
     Args:
         rows: the claims; others than those that were measured are left out.
@@ -122,7 +122,8 @@ def _heads() -> str:
 
 
 def _draw_row(y: float, row: _Row) -> str:
-    color = FIRST if row.verdict == "holds" else BOTH
+    color = {"holds": FIRST, "does not hold": SECOND}.get(row.verdict, BOTH)
+    fill = "var(--pst-color-background, #fff)" if row.is_tiny else color
     places = [[_MIDDLE + _REACH * value for value in place] for place in _places(row.effect)]
     drawn = _text(2, y + 14, row.label, font_weight=400 if row.is_tiny else 600)
     drawn += _text(_WIDTH - 2, y + 14, _figure(row.claim, row.effect), "end")
@@ -133,5 +134,5 @@ def _draw_row(y: float, row: _Row) -> str:
     drawn += line(low, bar, high, bar, color, 3 if len(places) == 1 else 1.5)
     for mean, _, _ in places:
         dot = {"cx": f"{mean:.1f}", "cy": bar, "r": 5 if len(places) == 1 else 3}
-        drawn += element("circle", fill=color, **dot)
+        drawn += element("circle", fill=fill, stroke=color, stroke_width=2, **dot)
     return drawn

@@ -168,7 +168,7 @@ def test_a_result_is_said_in_a_sentence_with_its_numbers(tmp_path, name):
     record_runs(tmp_path)
     result = judge_tiny_imagenet(name, folder=tmp_path) or claims()[name].tiny_imagenet  # P25
     said = replace(claims()[name], tiny_imagenet=result).found_tiny
-    assert said.startswith("On ") and said.endswith(f" The verdict: {result.verdict}.")
+    assert said.startswith("On ") and said.endswith(f" The verdict there: {result.verdict}.")
     assert not re.search(r"[+{}]", said)
     numbers = re.findall(r"\d+\.\d+", result.ours)
     # P18 is said the other way round
@@ -186,7 +186,7 @@ def test_a_result_is_shown(tmp_path, monkeypatch):
     assert row.tiny_imagenet == result
     fact = (
         "On two hundred classes of Tiny ImageNet all kernels take 4.0 points (3.8 to 4.2) off the "
-        "top-1 error, and 2.0 (1.9 to 2.1) off the top-5 error. The verdict: holds."
+        "top-1 error, and 2.0 (1.9 to 2.1) off the top-5 error. The verdict there: holds."
     )
     assert row.found_tiny == fact and fact in row._repr_html_()
     assert repr(row).endswith(f"Tiny ImageNet: {result.ours}. holds")
