@@ -456,7 +456,7 @@ def _augmentation_time(level: float) -> Finding:
     rest = [1 - fraction for fraction in fractions]
     # Prepared ahead as in 2012, a batch costs nothing if it is ready before the step is.
     longer = ratio(rest, fractions, paired=True, level=level)
-    ours = f"{longer.mean:.0f} times as long"
+    ours = f"1/{longer.mean:.0f} of the rest of a step"
     effects = (Effect((longer,), no_effect=1.0),)
     data = _data_of("augmentation")
     return Finding("A step without its augmentation", ours, effects, data, runs)

@@ -234,7 +234,7 @@ def test_what_windows_and_mirrors_do_to_the_errors_is_what_the_runs_say():
 
 def test_how_much_longer_a_step_is_than_its_batch(found):
     (longer,) = found["P28"].effects[0].intervals
-    assert f"takes {longer.mean:.0f} times as long" in claims()["P28"].found
+    assert f"take 1/{longer.mean:.0f} of the rest of a step" in claims()["P28"].found
 
 
 def test_the_picture_of_effects_has_every_claim_that_was_measured():
