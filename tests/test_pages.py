@@ -298,6 +298,7 @@ def shown_run(figure):
 @pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])
 def test_a_walk_through_all_runs(browser, host, device):
     with Visit(browser, f"{host}/book/results.html", **device) as visit:
+        visit.page.evaluate(UNFOLD)
         figure = visit.page.locator("figure.lineage")
         nodes = json.loads(figure.locator("script[type]").text_content())["nodes"]
         for i, node in enumerate(nodes):
@@ -315,6 +316,7 @@ def test_a_walk_through_all_runs(browser, host, device):
 
 def test_a_walk_by_keys_by_buttons_and_on_the_map(browser, host):
     with Visit(browser, f"{host}/book/results.html", **DESK) as visit:
+        visit.page.locator("summary", has_text="All 109 runs").click()
         figure = visit.page.locator("figure.lineage")
         assert shown_run(figure)["name"] == "145"
         figure.locator(".lineage-run").focus()
@@ -341,6 +343,7 @@ def test_a_walk_on_paper_and_without_scripts(browser, host):
     address = f"{host}/book/results.html"
     for settings in ({}, {"java_script_enabled": False}):
         with Visit(browser, address, **DESK, **settings) as visit:
+            visit.page.evaluate(UNFOLD)
             figure = visit.page.locator("figure.lineage")
             still = figure.locator(".lineage-still img")
             assert still.is_visible() == bool(settings)
