@@ -244,6 +244,10 @@ def test_the_picture_of_effects_has_every_claim_that_was_measured():
     assert sorted(set(re.findall(r'"400">(P\d+) ', drawing))) == sorted(tiny)
     assert "−15.7 points (−16.1 to −15.2)" in drawing and "0.7 to 4.0 times" in drawing
     ElementTree.fromstring(drawing)
+    for part in ("top-1", "gap", "conv4"):  # of P6, P16 and P26
+        assert f", {part}</text>" in drawing
+    hollow = drawing.count('fill="var(--pst-color-background, #fff)"')
+    assert 0 < hollow < drawing.count("<circle")
 
 
 def test_verdicts_are_told_apart_without_colors():

@@ -236,6 +236,18 @@ def test_half_a_tint_leaves_the_left_half_as_it_is():
     assert [int(number) for number in window] == [width // 2, width - width // 2]
 
 
+def test_half_of_a_row_is_half_as_wide_and_what_crosses_has_a_line():
+    ways = {"net": {"images": (True, ""), "layers": (False, "outputs")}}
+    root = ElementTree.fromstring(draw_sharing(ways))
+    widths = [float(box.get("width")) for box in root.iter("rect")]
+    assert widths[0] == widths[1] == 2 * widths[2] == 2 * widths[3]
+    [crossing] = root.iter("line")
+    assert "outputs" in [text.text for text in root.iter("text")]
+    boxes = [float(box.get("x")) for box in root.iter("rect")][2:]
+    ends = float(crossing.get("x1")), float(crossing.get("x2"))
+    assert ends == (boxes[0] + widths[2], boxes[1])
+
+
 def test_a_filtered_image_is_white_at_zero_and_colored_by_its_sign():
     result = np.zeros((24, 24))
     result[:8], result[16:] = 2, -1
