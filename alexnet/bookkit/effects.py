@@ -7,132 +7,166 @@ from html import escape
 
 from alexnet.bookkit.claims import Claim
 from alexnet.bookkit.findings import Finding, finding
-from alexnet.bookkit.stats import Effect
+from alexnet.bookkit.stats import Effect, Interval
 from alexnet.bookkit.svg import BOTH, FIRST, SECOND, element, line, svg
 from alexnet.bookkit.tiny_imagenet import tiny_finding
 
-_WIDTH, _ROW, _TOP = 360, 38, 30
-_MIDDLE, _REACH = 180, 168  # of no effect, and of the farthest end of an interval
-_PERCENT = ("P25",)  # effects that are fractions, and are given in points
-_SCALE = ("P24",)  # effects on a scale of their own
+_WIDTH, _MIDDLE, _REACH = 360, 180, 170  # no effect is in the middle, the ends are 170 from it
+_LABEL, _BAR, _AXIS = 20, 13, 40  # heights of a row's words, of each of its bars, and of an axis
+_BACKGROUND = "var(--pst-color-background, #fff)"
+_FRACTIONS = ("P24", "P25")  # claims whose effects lie between 0 and 1
+_TICKS = {
+    "points": (-50, -10, -2, 0, 2, 10, 50),
+    "times": (1 / 8, 1 / 2, 1, 2, 8),
+}
+
+
+@dataclass(frozen=True)
+class _Bar:
+    effect: Effect
+    verdict: str
+    is_tiny: bool  # on Tiny ImageNet
+    scale: int  # 100 for fractions
+
+    @property
+    def intervals(self) -> list[Interval]:
+        return [Interval(*(self.scale * value for value in i)) for i in self.effect.intervals]
 
 
 @dataclass(frozen=True)
 class _Row:
     claim: str
     label: str
-    effect: Effect
-    verdict: str
-    is_tiny: bool  # on Tiny ImageNet
+    bars: list[_Bar]  # one or two, as it was measured on Tiny ImageNet as well
+
+    @property
+    def unit(self) -> str:
+        return "times" if self.bars[0].effect.no_effect else "points"
 
 
 def draw_effects(rows: Iterable[Claim]) -> str:
-    """Draw the effect behind each claim that was measured.
+    """Draw the effect behind each claim that was measured, with hollow dots on Tiny ImageNet.
 
-    Each has a scale of its own, as their units differ: the end of its interval that is farther from
-    no effect lies at the edge. Ratios are drawn by their logarithms. Where an effect depends on the
-    line that is drawn, all of them are, and the bar has the widest of their intervals. What was
-    measured on Tiny ImageNet as well stands below, not in bold and with hollow dots.
+    Differences share an axis, which is linear near zero and logarithmic far out, as effects of a
+    point and of fifty are to be seen; ratios share another, a logarithmic one. Where an effect
+    depends on the line that is drawn, all of them are, and the bar has the widest of their
+    intervals.
 
     Args:
         rows: the claims; others than those that were measured are left out.
     """
-    drawn = [
-        row for rows_of_claim in sorted(map(_rows_of, rows), key=_order) for row in rows_of_claim
-    ]
-    body = _heads()
-    for at, row in enumerate(drawn):
-        body += _draw_row(_TOP + at * _ROW, row)
-    said = "; ".join(f"{row.label} {_figure(row.claim, row.effect)}" for row in drawn)
-    return svg(_WIDTH, _TOP + len(drawn) * _ROW, f"Measured effects: {said}", body)
+    drawn = [row for claim in rows for row in _rows_of(claim)]
+    body, y, said = "", 0, []
+    for unit in _TICKS:
+        group = sorted((row for row in drawn if row.unit == unit), key=_order)
+        end = max(_far_end(row) for row in group)
+        bottom = y + _AXIS + sum(_LABEL + _BAR * len(row.bars) for row in group)
+        body += _draw_axis(y, bottom, unit, end)
+        y += _AXIS
+        for row in group:
+            body += _draw_row(y, row, end)
+            said.append(f"{row.label} {' and '.join(map(_whole_figure, row.bars))} {unit}")
+            y += _LABEL + _BAR * len(row.bars)
+    return svg(_WIDTH, y + 4, f"Measured effects: {'; '.join(said)}", body)
 
 
 def _rows_of(claim: Claim) -> list[_Row]:
-    """The lines of a claim: first those of what it was measured on, then those of Tiny ImageNet."""
-    rows = []
+    """A row for each part of a claim."""
+    found = []
     if claim.measured:
-        found = finding(claim.name, claim.measured.looks)
-        rows += _rows_of_finding(claim.name, found, claim.verdict)
+        found.append((finding(claim.name, claim.measured.looks), claim.verdict, False))
     if tiny := claim.tiny_imagenet:
-        found = tiny_finding(claim.name, tiny.looks)
-        name = "Tiny ImageNet" if rows else found.name
-        rows += _rows_of_finding(claim.name, found, tiny.verdict, name)
-    return rows
+        found.append((tiny_finding(claim.name, tiny.looks), tiny.verdict, True))
+    rows = {}
+    for of_data, verdict, is_tiny in found:
+        for effect in of_data.effects:
+            row = rows.setdefault(effect.part, _Row(claim.name, _label(found[0][0], effect), []))
+            scale = 100 if claim.name in _FRACTIONS else 1
+            row.bars.append(_Bar(effect, verdict, is_tiny, scale))
+    return list(rows.values())
 
 
-def _rows_of_finding(claim: str, found: Finding, verdict: str, tiny_name: str = "") -> list[_Row]:
-    name = tiny_name or found.name.partition(",")[0]
-    rows = []
-    for effect in found.effects:
-        label = ", ".join(filter(None, (f"{claim} {name}", effect.part)))
-        rows.append(_Row(claim, label, effect, verdict, bool(tiny_name)))
-    return rows
+def _label(found: Finding, effect: Effect) -> str:
+    return ", ".join(filter(None, (found.name.partition(",")[0], effect.part)))
 
 
-def _order(rows: list[_Row]) -> tuple[int, float]:
+def _order(row: _Row) -> tuple[int, float]:
     """What holds first, and of these what is farthest from no effect."""
-    if not rows:
-        return 0, 0.0
     order = {"holds": 0, "cannot tell": 1, "does not hold": 2}
-    return order[rows[0].verdict], -_places(rows[0].effect)[0][0]
+    return order[row.bars[0].verdict], -_stretched(row.bars[0].intervals[0].mean, row.unit)
 
 
-def _places(effect: Effect) -> list[tuple[float, float, float]]:
-    """Mean, low and high of each line, as fractions of the end that is farthest out."""
-    places = []
-    for interval in effect.intervals:
-        if effect.no_effect:
-            places.append(tuple(math.log(value / effect.no_effect) for value in interval))
-        else:
-            places.append(tuple(interval))
-    farthest = max(abs(value) for place in places for value in place)
-    return [tuple(value / farthest for value in place) for place in places]
+def _stretched(value: float, unit: str) -> float:
+    return math.log(value) if unit == "times" else math.asinh(value)
 
 
-def _figure(name: str, effect: Effect) -> str:
-    if len(effect.intervals) > 1:
-        means = [interval.mean for interval in effect.intervals]
-        unit = "times" if effect.no_effect else "points"
-        return f"{min(means):.1f} to {max(means):.1f} {unit}"
-    (interval,) = effect.intervals
-    if effect.no_effect:
-        mean, low, high = interval
-        digits = 0 if mean > 10 else 1
-        return f"{mean:.{digits}f} times ({low:.{digits}f} to {high:.{digits}f})"
-    if name in _PERCENT:
-        mean, low, high = (f"{100 * value:.1f}" for value in interval)
-        text = f"{mean} points ({low} to {high})"
-    elif name in _SCALE:
-        text = f"{interval:.2f}"
+def _far_end(row: _Row) -> float:
+    return max(
+        abs(_stretched(value, row.unit))
+        for bar in row.bars
+        for interval in bar.intervals
+        for value in interval
+    )
+
+
+def _place(value: float, unit: str, end: float) -> float:
+    return _MIDDLE + _REACH * _stretched(value, unit) / end
+
+
+def _figure(bar: _Bar) -> str:
+    """The mean, or the least and the largest, in the unit of the axis."""
+    means = [interval.mean for interval in bar.intervals]
+    if bar.effect.no_effect:
+        ends = [f"{mean:.{0 if mean > 10 else 1}f}" for mean in (min(means), max(means))]
     else:
-        mean, low, high = (f"{value:.1f}" for value in interval)
-        text = f"{mean} points ({low} to {high})"
-    return text.replace("-", "−")
+        ends = [f"{mean:+.1f}".replace("-", "−") for mean in (min(means), max(means))]
+    return ends[0] if len(means) == 1 else " to ".join(ends)
+
+
+def _whole_figure(bar: _Bar) -> str:
+    """With its interval, for those who do not see the bar."""
+    figure = _figure(bar)
+    if len(bar.intervals) == 1:
+        _, low, high = bar.intervals[0]
+        figure += f" ({low:.1f} to {high:.1f})".replace("-", "−")
+    return f"on Tiny ImageNet {figure}" if bar.is_tiny else figure
 
 
 def _text(x: float, y: float, words: str, anchor: str = "start", **more: object) -> str:
-    return element("text", escape(words), x=x, y=y, text_anchor=anchor, **more)
+    return element("text", escape(words), x=f"{x:.0f}", y=y, text_anchor=anchor, **more)
 
 
-def _heads() -> str:
-    heads = _text(2, 14, "← against the paper")
-    heads += _text(_MIDDLE, 14, "no effect", "middle")
-    heads += _text(_WIDTH - 2, 14, "for the paper →", "end")
-    return heads
+def _draw_axis(y: float, bottom: float, unit: str, end: float) -> str:
+    drawn = _text(2, y + 16, "← against the paper")
+    drawn += _text(_MIDDLE, y + 16, f"in {unit}", "middle", font_weight=600)
+    drawn += _text(_WIDTH - 2, y + 16, "for the paper →", "end")
+    for tick in _TICKS[unit]:
+        x = _place(tick, unit, end)
+        name = {1 / 8: "⅛", 1 / 2: "½"}.get(tick, f"{tick}".replace("-", "−"))
+        drawn += _text(x, y + 32, name, "middle")
+        is_middle = x == _MIDDLE
+        drawn += line(x, y + 36, x, bottom, "currentColor" if is_middle else "#7d828b66", 1)
+    return drawn
 
 
-def _draw_row(y: float, row: _Row) -> str:
-    color = {"holds": FIRST, "does not hold": SECOND}.get(row.verdict, BOTH)
-    fill = "var(--pst-color-background, #fff)" if row.is_tiny else color
-    places = [[_MIDDLE + _REACH * value for value in place] for place in _places(row.effect)]
-    drawn = _text(2, y + 14, row.label, font_weight=400 if row.is_tiny else 600)
-    drawn += _text(_WIDTH - 2, y + 14, _figure(row.claim, row.effect), "end")
-    bar = y + 26
-    drawn += line(_MIDDLE - _REACH, bar, _MIDDLE + _REACH, bar, "#7d828b55", 1)
-    drawn += line(_MIDDLE, bar - 8, _MIDDLE, bar + 8, "currentColor", 1)
+def _draw_row(y: float, row: _Row, end: float) -> str:
+    figures = " ".join(f"{_figure(bar)} {'○' if bar.is_tiny else '●'}" for bar in row.bars)
+    halo = {"paint_order": "stroke", "stroke": _BACKGROUND, "stroke_width": 4}  # over the grid
+    drawn = _text(2, y + 15, f"{row.claim} {row.label}", **halo)
+    drawn += _text(_WIDTH - 2, y + 15, figures, "end", **halo)
+    for at, bar in enumerate(row.bars):
+        drawn += _draw_bar(y + _LABEL + _BAR * at + 4, bar, row.unit, end)
+    return drawn
+
+
+def _draw_bar(y: float, bar: _Bar, unit: str, end: float) -> str:
+    color = {"holds": FIRST, "does not hold": SECOND}.get(bar.verdict, BOTH)
+    fill = _BACKGROUND if bar.is_tiny else color
+    places = [[_place(value, unit, end) for value in interval] for interval in bar.intervals]
     low, high = min(place[1] for place in places), max(place[2] for place in places)
-    drawn += line(low, bar, high, bar, color, 3 if len(places) == 1 else 1.5)
+    is_one = len(places) == 1
+    drawn = line(low, y, high, y, color, 3 if is_one else 1.5)
     for mean, _, _ in places:
-        dot = {"cx": f"{mean:.1f}", "cy": bar, "r": 5 if len(places) == 1 else 3}
+        dot = {"cx": f"{mean:.1f}", "cy": y, "r": 4.5 if is_one else 3}
         drawn += element("circle", fill=fill, stroke=color, stroke_width=2, **dot)
     return drawn

@@ -2,6 +2,7 @@ import importlib.util
 import re
 import statistics
 from dataclasses import replace
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import nbformat
@@ -239,15 +240,30 @@ def test_how_much_longer_a_step_is_than_its_batch(found):
 
 def test_the_picture_of_effects_has_every_claim_that_was_measured():
     drawing = draw_effects(claims().values())
-    assert set(re.findall(r'"600">(P\d+) ', drawing)) == set(FINDINGS)
-    tiny = [row.name for row in claims().values() if row.tiny_imagenet]
-    assert sorted(set(re.findall(r'"400">(P\d+) ', drawing))) == sorted(tiny)
-    assert "−15.7 points (−16.1 to −15.2)" in drawing and "0.7 to 4.0 times" in drawing
-    ElementTree.fromstring(drawing)
+    tree = ElementTree.fromstring(drawing)
+    tiny = {row.name for row in claims().values() if row.tiny_imagenet}
+    words = [text.text for text in tree.iter("text")]
+    assert {name for text in words for name in re.findall(r"^P\d+", text)} == {*FINDINGS, *tiny}
+    assert "−15.7 ● −0.5 ○" in words and "0.7 to 4.0 ● 1.0 to 4.1 ○" in words
+    assert "Weight decay −15.7 (−16.1 to −15.2) and on Tiny ImageNet −0.5" in drawing
     for part in ("top-1", "gap", "conv4"):  # of P6, P16 and P26
-        assert f", {part}</text>" in drawing
-    hollow = drawing.count('fill="var(--pst-color-background, #fff)"')
+        assert any(text.endswith(f", {part}") for text in words)
+    hollow = sum("background" in circle.get("fill") for circle in tree.iter("circle"))
     assert 0 < hollow < drawing.count("<circle")
+
+
+def test_differences_share_one_axis_and_ratios_another():
+    tree = ElementTree.fromstring(draw_effects(claims().values()))
+    ticks = {text.text: float(text.get("x")) for text in tree.iter("text")}
+    middle = ticks["0"]
+    assert middle == ticks["1"] == 180
+    assert ticks["−2"] < middle < ticks["2"] < ticks["10"] < ticks["50"] < 360
+    steps = [ticks[after] - ticks[before] for before, after in pairwise(["½", "1", "2"])]
+    assert abs(steps[0] - steps[1]) <= 1  # of logarithms
+    dots = [float(circle.get("cx")) for circle in tree.iter("circle")]
+    assert ticks["−50"] < min(dots) < ticks["−10"]  # −15.7, of P18
+    ends = [float(bar.get(end)) for bar in tree.iter("line") for end in ("x1", "x2")]
+    assert min(ends) > 0 and max(ends) == middle + 170  # the farthest end of an interval
 
 
 def test_verdicts_are_told_apart_without_colors():

@@ -9,6 +9,7 @@ import re
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
+from matplotlib.figure import Figure
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
@@ -90,6 +91,22 @@ def test_the_picture_is_of_the_state():
     assert not (shown.probabilities - untouched.probabilities).abs().max() < 1e-4
     assert shown.maps["conv3"][96:].abs().max() == 0 and shown.maps["conv1"][6].abs().max() == 0
     assert (shown.maps["conv3"][:96].abs().max() > 0) and seen.shape == (3, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("cuts", "bars", "said"),
+    [((), 5, "triumphal arch"), (("column2",), 6, "golden retriever")],
+)
+def test_what_the_cut_net_says_has_a_bar_of_its_own(cuts, bars, said):
+    _, untouched, shown = net_output._compute(net_output._State("triumphal_arch", cuts, None))
+    axes = Figure().subplots()
+    net_output._draw_guesses(axes, untouched, shown)
+    words = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(axes.patches) == len(words) == bars and words[0] == "triumphal arch"
+    assert axes.get_title(loc="left") == f"It says: {said}"
+    said_bar = axes.patches[words.index(said)]
+    assert said_bar.get_width() == max(bar.get_width() for bar in axes.patches)
+    assert words.index(said) == (5 if cuts else 0)
 
 
 @pytest.mark.parametrize(
