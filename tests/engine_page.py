@@ -4,6 +4,7 @@ import base64
 import json
 import shutil
 from functools import partial
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -264,8 +265,7 @@ def pictures(n, size):
     """Crops of photographs, uint8 (n, 3, size, size)."""
     torch.manual_seed(2)
     crops = []
-    for i in range(n):
-        photo = list(photos().values())[i % 8]
+    for _, photo in zip(range(n), cycle(photos().values())):
         side = int(torch.randint(size, 300, ()))
         top, left = (int(torch.randint(length - side + 1, ())) for length in photo.shape[1:])
         crops.append(TF.resized_crop(photo, top, left, side, side, [size, size]))
