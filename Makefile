@@ -1,6 +1,7 @@
 # make book      the pages, from the outputs stored in the notebooks; no PyTorch needed
 # make test      everything that is checked, in an environment that has PyTorch
-# make test-exhaustive   the rest of the tests, as .ci/run does
+# make test-exhaustive   the rest of the tests
+# make test-all   both, as .ci/run does
 # make test-browsers   the net on the page in Firefox and WebKit, and what takes longer in Chromium
 # make lint      the style of all code, notebooks included; `make format` mends what can be mended
 # make execute   run the notebooks and store what they show
@@ -18,8 +19,9 @@ BIN := $(VENV)/bin
 NOTEBOOKS := $(wildcard book/*.ipynb)
 PAGES := _config.yml _toc.yml $(NOTEBOOKS) $(wildcard book/*.md book/*.bib book/_ext/*.py book/_static/* book/_static/*/* book/_static/*/*/* book/pages.yml book/_templates/* alexnet/bookkit/engine/* alexnet/bookkit/page/* alexnet/bookkit/race/* book/*.html)
 FIRST_PAGE := _build/html/index.html
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: book test test-exhaustive test-browsers lint format pdf zip previews record execute bench gpu lab clean
+.PHONY: book test test-exhaustive test-all test-browsers lint format pdf zip previews record execute bench gpu lab clean
 
 book: $(FIRST_PAGE)
 	@echo "The book: file://$(CURDIR)/$(FIRST_PAGE)"
@@ -33,11 +35,15 @@ $(FIRST_PAGE): $(VENV)/book.stamp $(PAGES)
 # Two files at a time, each from its first test to its last: a notebook's cells share a kernel, the browser tests one build.
 # With a thread each they do not wait for one another; without `-n 2` the tests are the same, one after the other.
 test: $(VENV)/full.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval -n 2 --dist loadfile -m "not exhaustive and not browsers"
+	$(PYTEST) --nbval -m "not exhaustive and not browsers"
 
 # What takes long and seldom finds anything new: mutated files, compilers and exporters, rare signals, every stop of a slider.
 test-exhaustive: $(VENV)/full.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m exhaustive tests
+	$(PYTEST) -m exhaustive tests
+
+# Both in one run, so that the book is built once and no core waits in between.
+test-all: $(VENV)/full.stamp
+	$(PYTEST) --nbval -m "not browsers"
 
 # The net on the page in the browsers that are installed, one after the other.
 test-browsers: $(VENV)/full.stamp

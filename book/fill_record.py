@@ -5,7 +5,7 @@ claims have changed then have to be executed again.
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from alexnet.bookkit.claims import claims, judge, judge_tiny_imagenet
 from alexnet.bookkit.findings import FINDINGS, finding
@@ -36,6 +36,9 @@ def fill(text: str) -> str:
             looks = claim.tiny_imagenet.looks if claim.tiny_imagenet else 1
             result = judge_tiny_imagenet(name, looks)
             rows[name]["tiny_imagenet"] = result and asdict(result)
+            if name not in FINDINGS:
+                verdict, size = judge(replace(claim, tiny_imagenet=result))
+                rows[name] |= {"verdict": verdict, "size": size}
     begin = '"claims": {\n'
     start = text.index(begin) + len(begin)
     end = text.index("\n },", start)

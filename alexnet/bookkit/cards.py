@@ -44,7 +44,8 @@ def _line(row: "Claim") -> str:
     elif row.logs:
         figures.append(f"logs of 2012: {row.logs}")
     if tiny := row.tiny_imagenet:
-        figures.append(f"Tiny ImageNet: {tiny.ours.replace('-', '−')} ({tiny.verdict})")
+        here = f"Tiny ImageNet: {tiny.ours.replace('-', '−')}"
+        figures.append(here + (f" ({tiny.verdict})" if row.ours else ""))
     topic = element("strong", escape(row.claim[0].upper() + row.claim[1:]))
     words = topic + element("span", escape(" · ".join(figures)))
     name = element("span", row.name, **{"class": "claim-name"})
@@ -64,10 +65,7 @@ def _sign(row: "Claim") -> str:
 
 
 def _verdict(row: "Claim") -> str:
-    verdict = row.verdict.capitalize()
-    if row.verdict == "not run here" and row.tiny_imagenet:
-        verdict += ", on ImageNet"
-    return element("strong", verdict) + row.size_text
+    return element("strong", row.verdict.capitalize()) + row.size_text
 
 
 def _said(row: "Claim") -> str:

@@ -101,9 +101,12 @@ class Claim:
 
     @property
     def kind(self) -> str:
-        """How it was checked: "counted", "measured", "by construction" or "not run"."""
+        """How it was checked.
+
+        "counted", "measured", "measured on Tiny ImageNet" alone, "by construction" or "not run".
+        """
         if self.ours is None:
-            return "not run"
+            return "measured on Tiny ImageNet" if self.tiny_imagenet else "not run"
         if self.measured:
             return "measured"
         return "counted" if self.agreement else "by construction"
@@ -133,10 +136,15 @@ class Claim:
 
     @property
     def found_tiny(self) -> str:
-        """What came out on Tiny ImageNet, and its verdict, in whole sentences; or nothing."""
+        """What came out on Tiny ImageNet, in whole sentences; or nothing.
+
+        With its verdict, unless that is the claim's own.
+        """
         if not self.tiny_imagenet:
             return ""
         said = _filled(self.plain_tiny, self.tiny_imagenet.ours)
+        if self.kind == "measured on Tiny ImageNet":
+            return said
         return f"{said} The verdict there: {self.tiny_imagenet.verdict}."
 
     @property
@@ -209,7 +217,8 @@ def judge(row: Claim, found: Finding | None = None) -> tuple[str, str | None]:
 
     What the claim itself speaks of, such as a decay of 0.0005 or a dropout of 0.5, must have been
     run as the paper has it; data set and net hardly ever are the paper's, and that is what the size
-    answers. So ``measured.setting`` without its data and its net must be among the runs.
+    answers. So ``measured.setting`` without its data and its net must be among the runs. What was
+    measured on Tiny ImageNet alone has the verdict of that.
 
     Args:
         row: of the record; its own verdict and size are not looked at.
@@ -221,6 +230,8 @@ def judge(row: Claim, found: Finding | None = None) -> tuple[str, str | None]:
     """
     if row.kind == "not run":
         return "not run here", None
+    if row.kind == "measured on Tiny ImageNet":
+        return row.tiny_imagenet.verdict, "not comparable"
     if row.kind == "by construction":
         return "holds by construction", None
     if row.kind == "counted":

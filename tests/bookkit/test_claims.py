@@ -298,7 +298,9 @@ def test_a_line_has_both_figures_and_opens_to_the_sentences():
     assert "paper: 37.5 / 17.0 % · logs of 2012: 37.47 / 17.00 %</span>" in logs
     nothing = cards.cards([claims()["P29"]], {"augmentation": "Data augmentation"})
     assert ">here: +10.8 points" in nothing
-    assert "(+50.9 to +56.0) points, 40 classes (holds)</span>" in nothing
+    assert "(+6.0 to +9.5) of error, 40 classes (holds)</span>" in nothing
+    alone = cards.cards([claims()["P6"]], {"two_gpus": "Two GPUs"})
+    assert "(+2.9 to +4.5) points</span>" in alone and "The verdict there" not in alone
 
 
 @pytest.mark.parametrize(
