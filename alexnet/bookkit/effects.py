@@ -65,7 +65,8 @@ def draw_effects(rows: Iterable[Claim]) -> str:
         y += _AXIS
         for row in group:
             body += _draw_row(y, row, end)
-            said.append(f"{row.label} {' and '.join(map(_whole_figure, row.bars))} {unit}")
+            figures = " and ".join(map(_whole_figure, row.bars))
+            said.append(f"{row.claim} {row.label} {figures} {unit}")
             y += _LABEL + _BAR * len(row.bars)
     return svg(_WIDTH, y + 4, f"Measured effects: {'; '.join(said)}", body)
 
