@@ -248,15 +248,20 @@ def move_slider(slider, touch, choose_stops, check_stops, check_frame):
     slider.fill(start)
 
 
+# A shorter page is sooner laid out.
+UNFOLD_EXPLORERS = """document.querySelectorAll('details:has(figure.explore)')
+    .forEach(folded => folded.open = true)"""
+
+
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_every_stop_of_every_slider(browser, host, name, device):
-    with Visit(browser, f"{host}/{name}.html", **device) as visit:
+def test_every_stop_of_every_slider(browser, host, name):
+    """At one width, as the drawings are the same at any."""
+    with Visit(browser, f"{host}/{name}.html", **DESK) as visit:
         visit.page.add_style_tag(content=STILL)
-        visit.page.evaluate(UNFOLD)
+        visit.page.evaluate(UNFOLD_EXPLORERS)
         for explorer in visit.page.locator("figure.explore").all():
-            move_through(explorer, visit, touch="has_touch" in device, choose_stops=range)
+            move_through(explorer, visit, touch=False, choose_stops=range)
 
 
 @pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])
