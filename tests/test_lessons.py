@@ -50,6 +50,17 @@ FOLDS_IN_FRONT = """() => {
     const more = lone.filter(fold => fold.parentElement.nextElementSibling?.matches(shown))
     return [...ahead, ...more].map(fold => fold.textContent)
 }"""
+# Answers and exercises included; not labels, what figures, tables and code say, or what is folded
+WORDS_OF_PROSE = """() => {
+    for (const button of document.querySelectorAll('fieldset.guess button')) button.click()
+    const others =
+        'figure, table, .admonition-title, .cell_input, .cell_output, .bd-article details:not([open])'
+    const kinds = [...document.querySelectorAll('.bd-article :is(h1, h2, h3, p, li)')]
+    const prose = kinds.filter(block => block.checkVisibility() && !block.closest(others))
+    const outermost = prose.filter(block => !block.parentElement.closest('p, li'))
+    const words = outermost.flatMap(block => block.innerText.split(/\\s+/))
+    return words.filter(word => word).length
+}"""
 LABELS = "labels => labels.map(label => label.textContent.trim())"
 
 
@@ -61,6 +72,11 @@ def lesson(browser, host, request):
 
 def test_a_picture_comes_within_the_first_screen_or_just_below(lesson):
     assert lesson.evaluate(FIRST_PICTURE) <= 1000
+
+
+def test_a_lesson_is_at_most_2000_words_long(lesson):
+    words = lesson.evaluate(WORDS_OF_PROSE)
+    assert 800 < words <= 2000
 
 
 def test_little_of_the_page_is_code(lesson):

@@ -3,6 +3,8 @@
 The style of all figures is next to this file: ``plt.style.use("alexnet.bookkit.book")``.
 """
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
@@ -33,6 +35,24 @@ def plot_mean_and_band(
     values = np.asarray(values)
     [mean] = ax.plot(x, values.mean(0), label=label, **line)
     ax.fill_between(x, values.min(0), values.max(0), color=mean.get_color(), alpha=0.25, lw=0)
+
+
+def plot_seeds(
+    ax: Axes, values: Mapping[str, Sequence[float]], colors: Sequence[str] | None = None
+) -> None:
+    """Plot numbers of several seeds, a row for each kind of net, the first on top.
+
+    Args:
+        ax: the axes to draw in. Its vertical axis gets the names.
+        values: the numbers of each kind by its name: a dot for each, and a stroke at their mean.
+        colors: color of each row; C0, C1 and so on if None.
+    """
+    for row, seeds in enumerate(values.values()):
+        color = f"C{row}" if colors is None else colors[row]
+        ax.plot(seeds, [row] * len(seeds), "o", color=color)
+        ax.vlines(sum(seeds) / len(seeds), row - 0.3, row + 0.3, color=color)
+    ax.set_yticks(range(len(values)), list(values))
+    ax.set_ylim(len(values) - 0.4, -0.6)
 
 
 def explain_prediction(predictor: Predictor, image: Tensor, others: Tensor) -> Figure:

@@ -73,6 +73,7 @@ _AT_LEAST = {
     "weight_decay": 0,
     "last_decay_factor": 0,
     "bias_lr_factor": 0,
+    "first_lr_factor": 0,
     "epochs": 1,
     "target_train_error": 0,
     "pretrain_epochs": 0,
@@ -120,6 +121,7 @@ class ExperimentConfig:
     last_decay_factor: float = 1.0  # weight decay of the last layer, as a multiple of the others'
     lr: float = 0.01
     bias_lr_factor: float = 1.0  # learning rate of the biases, as a multiple of lr
+    first_lr_factor: float = 1.0  # learning rate of the first layer's weights, as a multiple of lr
     schedule: Schedule = "constant"  # "linear" falls from lr to zero
     epochs: int = 10  # at most
     target_train_error: float = 0.0  # fraction of the training images; a run ends below it

@@ -140,18 +140,19 @@ def make_augment(
 
 
 def make_optimizer(net: nn.Module, config: ExperimentConfig) -> torch.optim.SGD:
-    """SGD with three parameter groups: the weights, the last layer's weights, the biases.
+    """SGD with four groups: the first layer's weights, those between, the last layer's, the biases.
 
     The biases, and with them the parameters of batch normalization, have no weight decay.
     """
     weights = [p for p in net.parameters() if p.ndim > 1]
     biases = [p for p in net.parameters() if p.ndim <= 1]
-    last_decay = config.weight_decay * config.last_decay_factor
-    bias_lr = config.lr * config.bias_lr_factor
+    decay = config.weight_decay
+    last_decay = decay * config.last_decay_factor
     groups = [
-        {"params": weights[:-1], "lr": config.lr, "weight_decay": config.weight_decay},
+        {"params": weights[:1], "lr": config.lr * config.first_lr_factor, "weight_decay": decay},
+        {"params": weights[1:-1], "lr": config.lr, "weight_decay": decay},
         {"params": weights[-1:], "lr": config.lr, "weight_decay": last_decay},
-        {"params": biases, "lr": bias_lr},
+        {"params": biases, "lr": config.lr * config.bias_lr_factor},
     ]
     return torch.optim.SGD(groups, momentum=config.momentum)
 

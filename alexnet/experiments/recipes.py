@@ -136,6 +136,24 @@ def relu(runner: Runner) -> None:
         run_over_seeds(runner, long)
 
 
+def first_layer_rate(runner: Runner) -> None:
+    """Is it the first layer that slows tanh down on pixels from 0 to 255?
+
+    They act as a learning rate larger by their variance there. So tanh with the recipe of 2012, as
+    in :func:`relu`, once with one rate and once with a first layer whose rate is divided by it.
+    """
+    config = ExperimentConfig(
+        activation="tanh",
+        init="original",
+        pixels="raw",
+        lr=0.01,  # the best that relu() finds for it
+        target_train_error=0.25,
+        epochs=48,
+    )
+    own = replace(config, first_lr_factor=1 / 64**2)  # CIFAR-10's pixels deviate by some 64
+    run_over_seeds(runner, [config, own])
+
+
 def race(runner: Runner) -> None:
     """ReLU against tanh on the data that a page holds, each at its best lr, to 25 % training error.
 
@@ -556,6 +574,7 @@ def same_class_fraction(
 
 EXPERIMENTS: dict[str, Callable[[Runner], None]] = {
     "relu": relu,
+    "first-layer-rate": first_layer_rate,
     "race": race,
     "lrn": lrn,
     "pooling": pooling,

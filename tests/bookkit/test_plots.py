@@ -4,7 +4,7 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 
-from alexnet.bookkit.plots import explain_prediction, plot_mean_and_band
+from alexnet.bookkit.plots import explain_prediction, plot_mean_and_band, plot_seeds
 from alexnet.bookkit.svg import FIRST, SECOND
 from alexnet.datasets import photos
 from alexnet.loader import resize_center_crop
@@ -38,6 +38,24 @@ def test_band_has_the_color_of_its_line_in_the_cycle_too(ax):
     for i, band in enumerate(ax.collections):
         color = matplotlib.colors.to_rgba(f"C{i}", 0.25)
         assert band.get_facecolor()[0].tolist() == pytest.approx(color)
+
+
+@pytest.mark.parametrize("colors", [None, ["C3", "0.4"]])
+def test_seeds_are_dots_with_a_stroke_at_their_mean_in_rows_from_the_top(colors, ax):
+    plot_seeds(ax, {"with": [1.0, 2.0, 6.0], "without": [4.0, 5.0]}, colors)
+    expected = [("with", [1, 2, 6], 3), ("without", [4, 5], 4.5)]
+    for row, (name, seeds, mean) in enumerate(expected):
+        dots, stroke = ax.lines[row], ax.collections[row]
+        assert dots.get_xydata().tolist() == [[seed, row] for seed in seeds]
+        assert dots.get_linestyle() == "None" and dots.get_marker() == "o"
+        [[low, high]] = stroke.get_segments()
+        assert low[0] == high[0] == mean and low[1] < row < high[1]
+        color = matplotlib.colors.to_rgba((colors or ["C0", "C1"])[row])
+        assert matplotlib.colors.to_rgba(dots.get_color()) == color
+        assert tuple(stroke.get_colors()[0]) == color
+        assert ax.get_yticklabels()[row].get_text() == name
+    bottom, top = ax.get_ylim()
+    assert bottom > 1 and top < 0
 
 
 def test_charts_give_the_two_columns_the_colors_of_the_drawings():

@@ -134,12 +134,13 @@ def test_the_learning_rate_falls_to_zero(patches, monkeypatch):
     monkeypatch.setattr(torch.optim.SGD, "step", note)
     fit_curve(ExperimentConfig(epochs=2, lr=0.8, schedule="linear"), patches)  # 4 steps an epoch
     expected = 0.8 * (1 - torch.arange(8.0) / 8)
-    assert torch.tensor(rates).allclose(expected[:, None].expand(8, 3))
+    assert torch.tensor(rates).allclose(expected[:, None].expand(8, 4))
     rates.clear()
-    config = ExperimentConfig(epochs=1, lr=0.8, bias_lr_factor=2.0, schedule="linear")
-    fit_curve(config, patches)
-    expected = torch.outer(1 - torch.arange(4.0) / 4, torch.tensor([0.8, 0.8, 1.6]))
-    assert torch.tensor(rates).allclose(expected)  # the last group: the biases
+    factors = {"first_lr_factor": 0.25, "bias_lr_factor": 2.0}
+    fit_curve(ExperimentConfig(epochs=1, lr=0.8, schedule="linear", **factors), patches)
+    # The first layer, those between, the last one, and the biases
+    expected = torch.outer(1 - torch.arange(4.0) / 4, torch.tensor([0.2, 0.8, 0.8, 1.6]))
+    assert torch.tensor(rates).allclose(expected)
 
 
 def test_weight_decay_is_of_the_weights_only(patches, monkeypatch):
