@@ -105,8 +105,8 @@ def outputs_page(browser):
 @pytest.mark.parametrize("renderer", RENDERERS)
 def test_live_wherever_the_script_runs(outputs_page, renderer):
     """Two explorers in one output, and one of them again in another output."""
-    html = [explore(bar, width=range(9)).to_html()]
-    html.append(explore(tint, hue=["red", "blue"], height=range(1, 8)).to_html())
+    html = [explore(bar, width=range(10)).to_html()]
+    html.append(explore(tint, hue=["red", "blue"], height=range(1, 11)).to_html())
     outputs = outputs_page.locator(".output")
     outputs.nth(0).evaluate(RENDERERS[renderer], "".join(html))
     outputs.nth(1).evaluate(RENDERERS[renderer], html[0])
@@ -117,7 +117,7 @@ def test_live_wherever_the_script_runs(outputs_page, renderer):
 
 
 def test_live_where_the_parser_runs_the_script(outputs_page):
-    html = explore(bar, width=range(9)).to_html()
+    html = explore(bar, width=range(10)).to_html()
     outputs_page.set_content(f"<!DOCTYPE html>{html}<p>{html}")
     explorers = outputs_page.locator("figure.explore")
     for i in range(2):
@@ -126,7 +126,7 @@ def test_live_where_the_parser_runs_the_script(outputs_page):
 
 def test_an_explorer_starts_once(outputs_page):
     """Also when its output is shown again after the reader has moved it."""
-    html = explore(bar, width=range(9)).to_html()
+    html = explore(bar, width=range(10)).to_html()
     output = outputs_page.locator(".output").first
     output.evaluate(RENDERERS["VS Code"], html)
     explorers = outputs_page.locator("figure.explore")
@@ -140,7 +140,7 @@ def test_an_explorer_starts_once(outputs_page):
 
 def test_a_saved_page_is_live(outputs_page):
     """A browser saves a page with what scripts have put into it."""
-    outputs_page.set_content(explore(bar, width=range(9)).to_html())
+    outputs_page.set_content(explore(bar, width=range(10)).to_html())
     outputs_page.locator("input").press("End")
     outputs_page.set_content(outputs_page.content())
     check_alone(outputs_page.locator("figure.explore"), 0, others=0)
@@ -148,7 +148,7 @@ def test_a_saved_page_is_live(outputs_page):
 
 def test_the_keys_of_a_slider_are_not_the_notebooks(outputs_page):
     """VS Code listens to keys on the window; JupyterLab spares a form that says so."""
-    outputs_page.set_content(explore(bar, width=range(9)).to_html())
+    outputs_page.set_content(explore(bar, width=range(10)).to_html())
     outputs_page.evaluate("keys = []; addEventListener('keydown', event => keys.push(event.key))")
     slider = outputs_page.locator("input")
     for key in ("ArrowDown", "ArrowRight", "PageUp", "Home", "End", "Tab"):
@@ -158,8 +158,8 @@ def test_the_keys_of_a_slider_are_not_the_notebooks(outputs_page):
 
 
 def test_live_in_html_by_nbconvert(browser, tmp_path):
-    explorer = explore(bar, width=range(9))
-    data = {"text/html": explorer.to_html(), "text/plain": "explore(bar, width: 9)"}
+    explorer = explore(bar, width=range(10))
+    data = {"text/html": explorer.to_html(), "text/plain": "explore(bar, width: 10)"}
     output = v4.new_output("execute_result", data, execution_count=1)
     notebook = v4.new_notebook(cells=[v4.new_code_cell("explore(bar)", outputs=[output])])
     page, _ = HTMLExporter().from_notebook_node(notebook)
@@ -235,7 +235,7 @@ def test_live_in_lab(browser, lab):
 
 def test_stored_explorers_are_live_in_a_trusted_notebook(browser, lab, tmp_path):
     """Without a kernel; the keys move the slider and not the cursor between cells."""
-    data = {"text/html": explore(bar, width=range(9)).to_html(), "text/plain": "explore(bar)"}
+    data = {"text/html": explore(bar, width=range(10)).to_html(), "text/plain": "explore(bar)"}
     output = v4.new_output("execute_result", data, execution_count=1)
     cells = [v4.new_code_cell("explore(bar)", outputs=[output], execution_count=1)]
     cells.append(v4.new_markdown_cell("The end."))

@@ -53,8 +53,8 @@ FOLDS_IN_FRONT = """() => {
 # Answers and exercises included; not labels, what figures, tables and code say, or what is folded
 WORDS_OF_PROSE = """() => {
     for (const button of document.querySelectorAll('fieldset.guess button')) button.click()
-    const others =
-        'figure, table, .admonition-title, .cell_input, .cell_output, .bd-article details:not([open])'
+    const folded = '.bd-article details:not([open])'
+    const others = `figure, table, .admonition-title, .cell_input, .cell_output, ${folded}`
     const kinds = [...document.querySelectorAll('.bd-article :is(h1, h2, h3, p, li)')]
     const prose = kinds.filter(block => block.checkVisibility() && !block.closest(others))
     const outermost = prose.filter(block => !block.parentElement.closest('p, li'))

@@ -138,14 +138,14 @@ def test_each_chapter_has_an_explorer_and_exercises(path):
     assert text.count("**Exercise ") >= 3  # tests/test_prose.py looks at their form
 
 
-def test_sliders_have_five_stops_or_more(outputs):
+def test_sliders_have_ten_stops_or_more(outputs):
     for output in outputs:
         page = output.get("data", {}).get("text/html", "")
         if 'class="explore"' not in page:
             continue
         inputs = data_of(page)["inputs"]
         for last in re.findall(r'type="range".*?max="(\d+)"', inputs):
-            assert int(last) + 1 >= 5
+            assert int(last) + 1 >= 10
 
 
 FIGURE = """\

@@ -367,10 +367,10 @@ def test_a_walk_on_paper_and_without_scripts(browser, host):
 
 def test_the_value_is_read_out(browser, host):
     with Visit(browser, f"{host}/book/architecture.html", **DESK) as visit:
-        slider = visit.page.get_by_role("slider", name="layer").first
+        slider = visit.page.get_by_role("slider", name="pixels")
         slider.press("ArrowRight")
-        assert slider.get_attribute("aria-valuetext") == "conv3"
-        assert slider.locator("..").locator("b").inner_text() == "conv3"
+        assert slider.get_attribute("aria-valuetext") == "225"
+        assert slider.locator("..").locator("b").inner_text() == "225"
 
 
 def test_without_scripts_the_first_frame_shows(browser, host):

@@ -27,7 +27,8 @@ from matplotlib.figure import Figure
 
 from alexnet.bookkit.stills import still_html, still_png
 
-SLIDER_STOPS = 5  # as many values or more are a slider, fewer are buttons
+SLIDER_STOPS = 10  # as many values or more are a slider, fewer are buttons
+MANY_BUTTONS = 5  # as many or more have the whole width
 MAX_FIGURES = 60  # on a page, of some 10 kB each: pages are read on phones too
 PIXELS_PER_INCH = 100  # of a figure on the page
 PIXEL_RATIO = 1.5  # pixels of a figure's file per pixel on the page, for sharp screens
@@ -69,7 +70,7 @@ def explore(draw: Callable[..., Figure | str], **choices: Iterable) -> "Explorer
             the choice ``a``, down the choice ``b``, a stop for each unit of the drawing.
             Its docstring is the caption. The titles of a figure are its alternative text; SVG
             brings its own as ``aria-label``. Defaults of its parameters are the first choices.
-        **choices: for each parameter the values it can take: five or more become a slider, fewer
+        **choices: for each parameter the values it can take: ten or more become a slider, fewer
             become buttons; :class:`Buttons` always do. If they combine to more than 60 figures, the
             page varies one choice at a time and sets the others back to the first ones.
 
@@ -242,8 +243,7 @@ def _input_html(name: str, values: list, start: int) -> str:
         checked = " checked" if stop == start else ""
         button = f'<input type="radio" name="{name}" value="{stop}"{checked}>'
         buttons += f"<label>{button} {escape(str(value))}</label>"
-    # Many buttons have the whole width.
-    style = ' style="grid-column:1/-1"' if len(values) >= SLIDER_STOPS else ""
+    style = ' style="grid-column:1/-1"' if len(values) >= MANY_BUTTONS else ""
     return f"<fieldset{style}><legend>{label}</legend>{buttons}</fieldset>"
 
 

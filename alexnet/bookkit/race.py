@@ -29,7 +29,6 @@ from alexnet.bookkit.export import describe, encode, encode_integers
 from alexnet.bookkit.findings import (
     epochs_to,
     errors_over_epochs,
-    fastest_runs,
     load_runs,
 )
 from alexnet.bookkit.paths import BOOK, missing_from_wheel
@@ -158,9 +157,8 @@ def pack_data(data: RaceData) -> dict:
 
 ACTIVATIONS = {"relu": "ReLU", "tanh": "tanh"}
 SILENT = {"relu": {"word": "dead", "of": "dead"}, "tanh": {"word": "saturated", "of": "saturated"}}
-# What the recorded runs call the two recipes: in race.json and, on CIFAR-10, in relu.json
+# What the recorded runs call the two recipes
 INITS = {"2012": "original, by inputs", "today": "torch, normal"}
-CIFAR_INITS = {"2012": "original", "today": "torch"}
 PIXELS = {"2012": "raw", "today": "standardized"}
 
 
@@ -181,20 +179,14 @@ def race_runs(activation: str, weights: str, pixels: str) -> list[dict]:
     )
 
 
-def cifar_band(activation: str, recipe: str) -> dict[str, list[float]]:
-    """The lowest and the highest training error of the recorded runs on CIFAR-10.
+def recorded_band(activation: str, recipe: str) -> dict[str, list[float]]:
+    """The lowest and the highest training error of the recorded runs of the race.
 
-    Of each quarter of an epoch that all runs have, and of no more epochs than a race.
+    Of each quarter of an epoch that all of them have.
     """
-    found = load_runs(
-        "relu",
-        activation=activation,
-        init=CIFAR_INITS[recipe],
-        pixels=PIXELS[recipe],
-        target_train_error=FINISH,
-    )
-    curves = [errors_over_epochs(run, "train_error")[1] for run in fastest_runs(found, FINISH)]
-    quarters = list(zip(*curves))[: QUARTERS * EPOCHS]
+    found = race_runs(activation, recipe, recipe)
+    curves = [errors_over_epochs(run, "train_error")[1] for run in found]
+    quarters = list(zip(*curves))
     return {
         "low": [round(min(errors), 3) for errors in quarters],
         "high": [round(max(errors), 3) for errors in quarters],
@@ -203,7 +195,7 @@ def cifar_band(activation: str, recipe: str) -> dict[str, list[float]]:
 
 def _preset(recipe: str, about: str, gains: tuple[float, float], pixels: float) -> Preset:
     rates = [race_runs(key, recipe, recipe)[0]["config"]["lr"] for key in ACTIVATIONS]
-    bands = [{"lane": i, **cifar_band(key, recipe)} for i, key in enumerate(ACTIVATIONS)]
+    bands = [{"lane": i, **recorded_band(key, recipe)} for i, key in enumerate(ACTIVATIONS)]
     first, above = (float(f"{gain:.3g}") for gain in gains)
     name = "2012" if recipe == "2012" else "today’s pixels and weights"
     return Preset(name, about, first, above, pixels, rates, rates[0], bands)
@@ -233,12 +225,12 @@ def relu_race() -> Race:
     ]
     credits = ", ".join(name.replace("_", " ") for name in NAMES)
     caption = (
-        "Two nets of four layers learn from which of six photographs of this book "
-        f"({credits}) a grey patch of {SIZE}×{SIZE} pixels is. Who comes below "
-        f"{FINISH:.0%} training error first? The broad pale bands are the recorded runs on "
-        "CIFAR-10, by epochs of 50,000 images; here an epoch is 3,840 patches. Thin lines are "
-        "other seeds. A ReLU is counted as dead if it is off for each of 96 patches, an output of "
-        "tanh as saturated where the slope is below 0.1."
+        "Two nets of four layers learn to tell which of six photographs of this book "
+        f"({credits}) a grey patch of {SIZE}×{SIZE} pixels was cut from. Who comes below "
+        f"{FINISH:.0%} training error first? The broad pale bands are three recorded runs of this "
+        "race in PyTorch each, from the lowest to the highest error. Pale lines are other seeds. A "
+        "ReLU is counted as dead if it is off for each of 96 patches, an output of tanh as "
+        "saturated where the slope is below 0.1."
     )
     return Race(
         name="relu",
@@ -295,11 +287,12 @@ def dropout_race() -> Race:
     rates = [DROPOUT_RATE] * 2
     preset = Preset("as recorded", about, gain, gain, 1.0, rates, DROPOUT_RATE, bands)
     caption = (
-        "Two nets with a hidden layer of 128 units learn from which of six photographs of this "
-        f"book a grey patch of {SIZE}×{SIZE} pixels is, one of them with dropout 0.5 in the hidden "
-        "layer. The curves are the errors on patches kept aside, with nothing dropped. The broad "
-        "pale bands are three recorded runs in PyTorch each, from the lowest to the highest error. "
-        "Thin lines are other seeds. In the end: the mean of the last ten epochs."
+        "Two nets with a hidden layer of 128 units learn to tell which of six photographs of this "
+        f"book a grey patch of {SIZE}×{SIZE} pixels was cut from, one of them with dropout 0.5 in "
+        "the hidden layer. The curves are the errors on patches kept aside, with nothing dropped, "
+        "and thin lines those on the patches learned from, counted while training. The broad pale "
+        "bands are three recorded runs in PyTorch each, from the lowest to the highest error. Pale "
+        "lines are other seeds. The error at the end is the mean of the last ten epochs."
     )
     first = {DROPOUT_NAMES[key]: dropout_runs(p)[0] for key, p in DROPOUTS.items()}
     return Race(

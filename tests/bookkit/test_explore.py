@@ -78,9 +78,9 @@ def test_the_widget_draws_what_is_chosen():
 
 
 def test_names_are_buttons_however_many_they_are():
-    explorer = explore(disc, x=Buttons(range(7)), color=["red", "blue"])
+    explorer = explore(disc, x=Buttons(range(12)), color=["red", "blue"])
     inputs = data_of(explorer.to_html())["inputs"]
-    assert inputs.count('type="radio"') == 9 and 'type="range"' not in inputs
+    assert inputs.count('type="radio"') == 14 and 'type="range"' not in inputs
     assert type(explorer._controls[0]).__name__ == "ToggleButtons"
 
 
@@ -96,9 +96,10 @@ def test_any_value_can_be_chosen():
     assert data["start"] == {"length": 1}
 
 
-def test_five_choices_are_a_slider_and_fewer_are_buttons():
-    inputs = data_of(explore(disc, x=range(5), color=["red", "blue"]).to_html())["inputs"]
+def test_ten_choices_are_a_slider_and_fewer_are_buttons():
+    inputs = data_of(explore(disc, x=range(10), color=["red", "blue"]).to_html())["inputs"]
     assert inputs.count('type="range"') == 1 and inputs.count('type="radio"') == 2
+    assert data_of(explore(disc, x=range(9)).to_html())["inputs"].count('type="radio"') == 9
     assert 'aria-valuetext="3"' in inputs and "<legend>color</legend>" in inputs
 
 

@@ -424,6 +424,8 @@ def test_the_error_on_patches_kept_aside(open_page):
     # A point for each epoch
     assert page.locator(".race-chart polyline").first.get_attribute("points").count(",") == 2
     expect(page.locator(".race-chart svg")).to_contain_text("error on patches kept aside")
+    fitted = page.locator(".race-chart .race-fitted")  # and on those learned from
+    assert fitted.count() == 2 and fitted.first.get_attribute("points").count(",") == 2
 
 
 def test_one_cursor_reads_both_curves(open_page):

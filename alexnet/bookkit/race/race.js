@@ -54,6 +54,7 @@
  * What becomes of a lane in one race.
  * @typedef {object} RaceRun
  * @property {number[]} errors Of each quarter of an epoch, 0 to 1.
+ * @property {number[]} fitted The same on the patches learned from, where `errors` are on others.
  * @property {number | null} arrived Epochs until the finish.
  * @property {string} stopped Why it is frozen, or nothing.
  * @property {number[]} silent The share of its units, by layer.
@@ -244,6 +245,7 @@
       /** @type {RaceRun[]} */
       this.runs = lanes.map(() => ({
         errors: [],
+        fitted: [],
         arrived: null,
         stopped: "",
         silent: [],
@@ -354,7 +356,10 @@
       const net = this.nets[lane];
       let error = 1 - correct / (this.steps * state.batch);
       const { silent, net: description } = lanes[lane];
-      if (state.measure === "test") error = await this.testError(net);
+      if (state.measure === "test") {
+        run.fitted.push(error);
+        error = await this.testError(net);
+      }
       run.errors.push(error);
       if (state.finish !== null && error < state.finish) run.arrived = run.errors.length / QUARTERS;
       const first = `${description.layers[0].name}.weight`;
@@ -699,11 +704,15 @@
 
   /** @param {RaceRun[]} runs @param {boolean} isPale */
   function drawRuns(runs, isPale) {
-    runs.forEach(({ errors, arrived, stopped }, i) => {
+    runs.forEach(({ errors, fitted, arrived, stopped }, i) => {
       if (!errors.length && !stopped) return;
       const color = `race-${i === 0 ? "first" : "second"}${isPale ? " is-pale" : ""}`;
       const points = pointsOf(errors);
       chart.append(draw("polyline", { class: `race-curve ${color}`, points: points.join(" ") }));
+      if (!isPale && fitted.length) {
+        const thin = { class: `race-fitted ${color}`, points: pointsOf(fitted).join(" ") };
+        chart.append(draw("polyline", thin));
+      }
       const [x, y] = (points.at(-1) ?? `${xOf(0)},${yOf(1)}`).split(",").map(Number);
       if (arrived !== null) chart.append(draw("circle", { class: color, cx: x, cy: y, r: 4 }));
       if (stopped) {
@@ -727,7 +736,10 @@
       chart.append(draw("text", place, String(epoch)));
     }
     const middle = (left + right) / 2;
-    const kind = state.measure === "test" ? "error on patches kept aside" : "training error";
+    const kind =
+      state.measure === "test"
+        ? "error on patches kept aside; thin: on those learned from"
+        : "training error";
     const text = `epochs (${kind})`;
     const below = { x: middle, y: bottom, dy: "3em", "text-anchor": "middle" };
     chart.append(draw("text", below, text));
