@@ -163,6 +163,9 @@ def test_groups_of_tiny_imagenet(monkeypatch):
     fields = [differing_fields(rest[2], config) for config in rest]
     assert fields == [{"crop"}, {"crop", "pool"}, set(), {"activation"}]
     assert rest[2] in parts
+    short = [config for config in runner.asked if config.init == "he"]  # of the rest
+    expected = replace(rest[2], init="he", epochs=2, test="never")
+    assert short == [expected, replace(expected, activation="tanh")]
 
 
 def test_half_of_the_transfer_runs_have_seen_other_classes(monkeypatch):
