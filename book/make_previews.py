@@ -90,12 +90,21 @@ def stored_digest(name: str) -> str | None:
 
 
 def photograph(page: Page, path: Path, selector: str) -> Image.Image:
-    """The picture of a figure, twice as large as on the page."""
+    """The picture of a figure, twice as large as on the page.
+
+    Raises:
+        ValueError: the figure is covered until the reader makes a guess.
+    """
     page.goto(path.resolve().as_uri())
     page.wait_for_load_state("load")
     figure = page.locator(f"article {selector}").first
     picture = figure.locator(PICTURE)
     part = picture.first if picture.count() else figure
+    if part.evaluate("part => Boolean(part.closest('.guess-veiled'))"):
+        raise ValueError(
+            f"{path.stem}'s figure {selector} is covered until a guess is "
+            "made: name another in book/pages.yml"
+        )
     part.scroll_into_view_if_needed()
     page.evaluate("() => document.fonts.ready.then(() => true)")
     content = part.screenshot(animations="disabled")
@@ -175,8 +184,12 @@ def main(html: Path) -> None:
     with sync_playwright() as playwright:
         options = {"executable_path": chromium, "args": ["--no-sandbox"]}
         browser = playwright.chromium.launch(**options)
-        made = make_previews(browser, html)
-        browser.close()
+        try:
+            made = make_previews(browser, html)
+        except ValueError as error:
+            sys.exit(str(error))
+        finally:
+            browser.close()
     print("new previews:", ", ".join(made) or "none")
 
 

@@ -162,6 +162,16 @@ def test_a_preview_that_is_drawn(browser, tmp_path, monkeypatch):
     assert [card.getpixel(place) for place in places] == [blue, blue, blue, white, white]
 
 
+def test_a_figure_that_waits_for_a_guess_is_no_preview(browser, tmp_path):
+    path = tmp_path / "relu.html"
+    figure = "<div class='guess-veiled'><figure><img alt=''></figure></div>"
+    path.write_text(f"<!DOCTYPE html><article>{figure}</article>", encoding="utf-8")
+    page = browser.new_page()
+    with pytest.raises(ValueError, match="relu's figure figure is covered until a guess is made"):
+        make_previews.photograph(page, path, "figure")
+    page.close()
+
+
 def test_the_first_page_is_light(browser, book):
     """With all previews, before the net's weights."""
     page = browser.new_page(viewport={"width": 1280, "height": 800})
