@@ -151,7 +151,7 @@ def make_optimizer(net: nn.Module, config: ExperimentConfig) -> torch.optim.SGD:
     groups = [
         {"params": weights[:1], "lr": config.lr * config.first_lr_factor, "weight_decay": decay},
         {"params": weights[1:-1], "lr": config.lr, "weight_decay": decay},
-        {"params": weights[-1:], "lr": config.lr, "weight_decay": last_decay},
+        {"params": weights[1:][-1:], "lr": config.lr, "weight_decay": last_decay},
         {"params": biases, "lr": config.lr * config.bias_lr_factor},
     ]
     return torch.optim.SGD(groups, momentum=config.momentum)
