@@ -72,7 +72,7 @@ def draw_effects(rows: Iterable[Claim]) -> str:
 
 
 def _rows_of(claim: Claim) -> list[_Row]:
-    """A row for each part of a claim."""
+    """A row for each part of a claim; a ratio and a difference of one have a row each."""
     found = []
     if claim.measured:
         found.append((finding(claim.name, claim.measured.looks), claim.verdict, False))
@@ -81,7 +81,8 @@ def _rows_of(claim: Claim) -> list[_Row]:
     rows = {}
     for of_data, verdict, is_tiny in found:
         for effect in of_data.effects:
-            row = rows.setdefault(effect.part, _Row(claim.name, _label(found[0][0], effect), []))
+            key = effect.part, bool(effect.no_effect)
+            row = rows.setdefault(key, _Row(claim.name, _label(found[0][0], effect), []))
             scale = 100 if claim.name in _FRACTIONS else 1
             row.bars.append(_Bar(effect, verdict, is_tiny, scale))
     return list(rows.values())

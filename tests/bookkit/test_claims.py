@@ -246,6 +246,8 @@ def test_the_picture_of_effects_has_every_claim_that_was_measured():
     assert {name for text in words for name in re.findall(r"^P\d+", text)} == {*FINDINGS, *tiny}
     assert "−15.7 ● −0.5 ○" in words and "0.7 to 4.0 ● 1.0 to 4.1 ○" in words
     assert "Weight decay −15.7 (−16.1 to −15.2) and on Tiny ImageNet −0.5" in drawing
+    # A ratio on CIFAR-10, and there a difference
+    assert "P5 ReLU against tanh on Tiny ImageNet −3.4 (−4.3 to −2.5) points" in drawing
     for part in ("top-1", "gap", "conv4"):  # of P6, P16 and P26
         assert any(text.endswith(f", {part}") for text in words)
     hollow = sum("background" in circle.get("fill") for circle in tree.iter("circle"))
