@@ -204,7 +204,7 @@ _APART = _OVERLAP | {"pool": [2, 2]}
 _NO_COLOR = _OVERFITS | {"augment": "crop"}
 
 TINY_FINDINGS: dict[str, Measure] = {
-    "P5": partial(_errors, "ReLU against tanh", _TANH, _WHOLE, 1, " after as many epochs"),
+    "P5": partial(_errors, "ReLU against tanh", _TANH, _WHOLE, 1, ", after as many epochs"),
     "P6": partial(_errors, "All kernels against half", _HALF, _WHOLE, 2, ""),
     "P8": partial(_errors, "Local response normalisation", _NO_LRN, _WHOLE, 2, ""),
     "P10": partial(_errors, "Pooling with overlap", _APART, _OVERLAP, 2, ""),
