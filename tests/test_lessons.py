@@ -52,7 +52,8 @@ FOLDS_IN_FRONT = """() => {
 }"""
 # Answers and exercises included; not labels, what figures, tables and code say, or what is folded
 WORDS_OF_PROSE = """() => {
-    for (const button of document.querySelectorAll('fieldset.guess button')) button.click()
+    const covered = [...document.querySelectorAll('.guess-answer > button')]
+    for (const button of covered) button.click()
     const folded = '.bd-article details:not([open])'
     const others = `figure, table, .admonition-title, .cell_input, .cell_output, ${folded}`
     const kinds = [...document.querySelectorAll('.bd-article :is(h1, h2, h3, p, li)')]

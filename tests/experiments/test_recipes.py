@@ -16,6 +16,7 @@ from alexnet.experiments.recipes import (
     TINY_IMAGENET_GROUPS,
     choose_lr,
     find_best_lr,
+    first_layer_rate,
     limits,
     order,
     paper_and_code,
@@ -166,6 +167,17 @@ def test_groups_of_tiny_imagenet(monkeypatch):
     short = [config for config in runner.asked if config.init == "he"]  # of the rest
     expected = replace(rest[2], init="he", epochs=2, test="never")
     assert short == [expected, replace(expected, activation="tanh")]
+
+
+def test_two_nets_that_differ_in_the_rate_of_the_first_layer_only():
+    """With one rate it is the net whose runs are in relu.json."""
+    runner = AskedRunner()
+    first_layer_rate(runner)
+    one, own = runner.asked[:2]
+    assert differing_fields(one, own) == {"first_lr_factor"}
+    recorded = json.loads((RUNS / "relu.json").read_text(encoding="utf-8"))["runs"]
+    configs = [asdict(ExperimentConfig()) | run["config"] for run in recorded]
+    assert json.loads(json.dumps(asdict(one))) in json.loads(json.dumps(configs))
 
 
 def test_half_of_the_transfer_runs_have_seen_other_classes(monkeypatch):
