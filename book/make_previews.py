@@ -3,9 +3,10 @@
 `make previews` builds the pages and calls this. A page's preview is its first
 figure, or the one that `book/pages.yml` names, photographed in Chromium and
 put on a white card: `book/_static/previews/NAME.png`, for where a link to the
-page is shared, and `NAME-small.webp`, beside the list of chapters. Each file
-remembers the figure that it was made from, so that those that are up to date
-are left as they are.
+page is shared, and `NAME-small.webp`, beside the list of chapters: of a figure whose
+letters would be too small there only the detail that `book/pages.yml` names.
+Each file remembers the figure that it was made from, so that those that are up
+to date are left as they are.
 
 Usage: ``python book/make_previews.py _build/html``
 """
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import yaml
 from bs4 import BeautifulSoup, Tag
-from PIL import Image, ImageChops, PngImagePlugin
+from PIL import Image, ImageChops, ImageOps, PngImagePlugin
 from playwright.sync_api import Browser, Page, sync_playwright
 
 BOOK = Path(__file__).parent
@@ -44,11 +45,20 @@ LIGHT = {
 }
 
 
-def selectors() -> dict[str, str]:
-    """The CSS selector of each page's figure, by the page's name."""
+Detail = tuple[float, float, float, float]
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+
+
+def choices() -> dict[str, tuple[str, Detail]]:
+    """The CSS selector of each page's figure, and its detail that the list of
+    chapters shows (left, top, right and bottom, as shares of the picture),
+    by the page's name."""
     text = (BOOK / "pages.yml").read_text(encoding="utf-8")
     return {
-        name: entry.get("figure", FIRST_FIGURE)
+        name: (
+            entry.get("figure", FIRST_FIGURE),
+            tuple(entry.get("detail", WHOLE)),
+        )
         for name, entry in yaml.safe_load(text).items()
     }
 
@@ -69,14 +79,16 @@ def find_figure(path: Path, selector: str) -> Tag | None:
     return figure
 
 
-def digest(figure: Tag) -> str:
-    """What a figure shows, as a number; the names of images are those of
-    their contents. The caption has the figure's number in the book, which
-    says nothing of it."""
+def digest(figure: Tag, detail: Detail = WHOLE) -> str:
+    """What a figure and its detail show, as a number; the names of images are
+    those of their contents. The caption has the figure's number in the book,
+    which says nothing of it."""
     pictures = figure.select(".explore-picture") or [
         part for part in figure.children if part.name != "figcaption"
     ]
     shown = "".join(str(picture) for picture in pictures)
+    if detail != WHOLE:
+        shown += str(detail)
     return hashlib.sha256(shown.encode()).hexdigest()[:16]
 
 
@@ -131,6 +143,14 @@ def put_on_card(picture: Image.Image, scale: float) -> Image.Image:
     return card
 
 
+def cut_out(picture: Image.Image, detail: Detail) -> Image.Image:
+    """A detail of a picture, in the form and size of a small preview."""
+    sides = (picture.width, picture.height) * 2
+    box = [share * side for share, side in zip(detail, sides)]
+    part = picture.crop([round(edge) for edge in box])
+    return ImageOps.fit(part, SMALL, Image.Resampling.LANCZOS)
+
+
 def encode(card: Image.Image, colors: int, source: str) -> bytes:
     """A card as a PNG file that remembers the figure it was made from."""
     note = PngImagePlugin.PngInfo()
@@ -141,7 +161,9 @@ def encode(card: Image.Image, colors: int, source: str) -> bytes:
     return file.getvalue()
 
 
-def save(picture: Image.Image, name: str, source: str) -> None:
+def save(
+    picture: Image.Image, name: str, source: str, detail: Detail = WHOLE
+) -> None:
     """Write both files: the picture as large and colored as bytes allow.
 
     Raises:
@@ -157,7 +179,10 @@ def save(picture: Image.Image, name: str, source: str) -> None:
             f"got {len(content)}: name a simpler figure in book/pages.yml"
         )
     (PREVIEWS / f"{name}.png").write_bytes(content)
-    small = put_on_card(picture, 1).resize(SMALL, Image.Resampling.LANCZOS)
+    if detail == WHOLE:
+        small = put_on_card(picture, 1).resize(SMALL, Image.Resampling.LANCZOS)
+    else:
+        small = cut_out(picture, detail)
     small.save(PREVIEWS / f"{name}-small.webp", quality=80, method=6)
 
 
@@ -165,13 +190,13 @@ def make_previews(browser: Browser, html: Path) -> list[str]:
     """Make those that are missing or out of date, and return their names."""
     made = []
     page = browser.new_page(**LIGHT)
-    for name, selector in selectors().items():
+    for name, (selector, detail) in choices().items():
         path = html / "book" / f"{name}.html"
         figure = find_figure(path, selector)
-        if figure is None or digest(figure) == stored_digest(name):
+        if figure is None or digest(figure, detail) == stored_digest(name):
             continue
         picture = trim(photograph(page, path, selector))
-        save(picture, name, digest(figure))
+        save(picture, name, digest(figure, detail), detail)
         made.append(name)
     return made
 

@@ -121,9 +121,9 @@ def test_previews_are_small_and_of_the_size_that_is_asked_for():
 def test_previews_show_the_figures_of_the_pages(book):
     """If not, `make previews` draws them anew."""
     old = []
-    for name, selector in make_previews.selectors().items():
+    for name, (selector, detail) in make_previews.choices().items():
         figure = make_previews.find_figure(book / "book" / f"{name}.html", selector)
-        if figure and make_previews.digest(figure) != make_previews.stored_digest(name):
+        if figure and make_previews.digest(figure, detail) != make_previews.stored_digest(name):
             old.append(name)
     assert old == [], "make previews"
 
@@ -147,7 +147,8 @@ def test_the_number_of_a_figure_does_not_change_its_preview():
 def test_a_preview_that_is_drawn(browser, tmp_path, monkeypatch):
     """The figure in the middle of a card, without its caption; a second time it stays."""
     monkeypatch.setattr(make_previews, "PREVIEWS", tmp_path)
-    monkeypatch.setattr(make_previews, "selectors", lambda: {"page": "figure"})
+    details = [make_previews.WHOLE]
+    monkeypatch.setattr(make_previews, "choices", lambda: {"page": ("figure", details[-1])})
     drawing = '<svg width="400" height="100"><rect width="400" height="100" fill="blue"/></svg>'
     figure = f"<figure>{drawing}<figcaption>A caption</figcaption></figure>"
     (tmp_path / "book").mkdir()
@@ -160,6 +161,16 @@ def test_a_preview_that_is_drawn(browser, tmp_path, monkeypatch):
     blue, white = (0, 0, 255), (255, 255, 255)
     places = [(600, 315), (50, 315), (1150, 315), (30, 315), (600, 100)]
     assert [card.getpixel(place) for place in places] == [blue, blue, blue, white, white]
+    assert small_corner(tmp_path) == white
+    details.append((0.5, 0, 0.9, 0.84))
+    assert make_previews.make_previews(browser, tmp_path) == ["page"]
+    assert small_corner(tmp_path)[2] > 240 > 20 > small_corner(tmp_path)[0]
+
+
+def small_corner(folder):
+    with Image.open(folder / "page-small.webp") as image:
+        assert image.size == make_previews.SMALL
+        return image.convert("RGB").getpixel((2, 2))
 
 
 def test_a_figure_that_waits_for_a_guess_is_no_preview(browser, tmp_path):

@@ -6,7 +6,7 @@ Blue is the first column or what is smaller, orange the second column or what is
 
 from collections.abc import Collection, Mapping, Sequence
 from html import escape
-from math import log2, log10
+from math import ceil, floor, log2, log10
 from textwrap import wrap
 
 import numpy as np
@@ -593,6 +593,48 @@ def draw_waterfall(values: Mapping[str, float], label: str) -> str:
     return svg(WIDTH, 4 + pitch * len(values), f"{label}: {', '.join(described)}", "".join(body))
 
 
+def draw_ruler(
+    rows: Mapping[str, Sequence[float]], value: float, low: float, high: float, label: str
+) -> str:
+    """Draw rows of dots, each above the band of its range, and a number laid across them.
+
+    Args:
+        rows: numbers from low to high, by name.
+        value: where the line across all rows stands.
+        low: left end of the axis.
+        high: right end.
+        label: what the numbers are, for the axis and the alternative text.
+    """
+    left, right, pitch = 66, 346, 30
+    bottom = 22 + pitch * len(rows)
+
+    def place(number: float) -> float:
+        return left + (right - left) * (number - low) / (high - low)
+
+    body = [element("text", label, x=(left + right) // 2, y=bottom + 30, text_anchor="middle")]
+    for tick in range(ceil(2 * low), floor(2 * high) + 1):
+        x = f"{place(tick / 2):.1f}"
+        body.append(element("text", f"{tick / 2:.1f}", x=x, y=bottom + 14, text_anchor="middle"))
+    axis = {"x1": left, "x2": right, "y1": bottom, "y2": bottom}
+    body.append(element("line", **axis, stroke="currentColor", stroke_opacity=0.4))
+    described = []
+    for i, (name, numbers) in enumerate(rows.items()):
+        y = 30 + pitch * i
+        start, end = place(min(numbers)), place(max(numbers))
+        band = {"x": f"{start:.1f}", "width": f"{end - start:.1f}", "y": y - 9, "height": 18}
+        body.append(element("rect", **band, fill=BOTH, fill_opacity=0.35))
+        dot = {"cy": y, "r": 4, "fill_opacity": 0.7}
+        body.extend(element("circle", cx=f"{place(number):.1f}", **dot) for number in numbers)
+        body.append(element("text", escape(name), x=left - 6, y=y + 4, text_anchor="end"))
+        described.append(f"{name} {min(numbers):.2f} to {max(numbers):.2f}")
+    x = f"{place(value):.1f}"
+    body.append(element("line", x1=x, x2=x, y1=16, y2=bottom, stroke=SECOND, stroke_width=3))
+    number = {"x": x, "y": 11, "text_anchor": "middle", "font_weight": "bold"}
+    body.append(element("text", f"{value:.1f}", **number))
+    text = f"{label}: {value:.1f} beside {', '.join(described)}"
+    return svg(WIDTH, bottom + 36, text, "".join(body))
+
+
 def draw_lineage(rows: Sequence[tuple[str, str, str, bool]]) -> str:
     """Draw training runs that were developed from each other, one below the other.
 
@@ -803,6 +845,55 @@ def draw_pooled(values: np.ndarray, result: np.ndarray, window: int, stride: int
     body.append(outline(190, 20, unit * stride, SECOND))
     label = f"windows of {window} that move by {stride} leave {after} of {before} values"
     return svg(WIDTH, 216, label, "".join(body))
+
+
+def draw_shifted(
+    before: np.ndarray,
+    after: np.ndarray,
+    changes: Sequence[float],
+    other: float,
+    moved: str,
+    color: str = FIRST,
+) -> str:
+    """Draw a map, the same of a photograph that was moved, and what differs, above a scale.
+
+    On the scale there is a disc for the change of each photograph, a stroke at their mean, a thick
+    gray mark at the change to another photograph, and a thin one half way there.
+
+    Args:
+        before: (h, h), 0 to 1.
+        after: (h, h), 0 to 1.
+        changes: of each photograph, in per cent of the map, 220 at most.
+        other: how much the map of another photograph differs, in the same unit.
+        moved: by how much it was moved, such as "1 pixel".
+        color: of the discs and the stroke.
+    """
+    left, unit, top, bottom = 10, 1.55, 172, 198  # of the scale, a per cent a unit
+    mean = sum(changes) / len(changes)
+    said = f"{mean:.0f} % of the map"
+    body = element("text", said, x=2, y=154, font_size=14, font_weight="bold")
+    against = f"another photograph: {other:.0f} %"
+    body += element("text", against, x=WIDTH - 2, y=154, text_anchor="end")
+    body += element("text", "change of the map (%)", x=left, y=232)
+    pictures = {"map": before, f"moved by {moved}": after, "difference": np.abs(after - before)}
+    for x, (name, values) in zip((2, 124, 246), pictures.items()):
+        body += element("text", name, x=x, y=14)
+        shades = (15 * values.clip(0, 1)).round() / 15  # fewer take less room
+        body += pixel_image(shades, x, 20, 112)
+    for tick in range(0, 201, 50):
+        x = left + unit * tick
+        body += line(x, bottom, x, bottom + 5, "currentColor", 1)
+        body += element("text", f"{tick}", x=f"{x:.0f}", y=216, text_anchor="middle")
+    body += line(left, bottom, WIDTH - 2, bottom, "currentColor", 1)
+    half = left + unit * other / 2
+    body += element("text", "half", x=f"{half:.0f}", y=top - 3, text_anchor="middle")
+    body += line(half, top, half, bottom, BOTH, 1.5)
+    body += line(left + unit * other, top, left + unit * other, bottom, BOTH, 5)
+    for change in changes:
+        disc = {"cx": f"{left + unit * change:.1f}", "cy": 0.5 * (top + bottom), "r": 4.5}
+        body += element("circle", **disc, fill=color, fill_opacity=0.6)
+    body += line(left + unit * mean, top, left + unit * mean, bottom, color, 2.5)
+    return svg(WIDTH, 238, f"moved by {moved}: {said}, {against}", body)
 
 
 def draw_units(values: Sequence[float], kept: Sequence[bool], top: float, label: str) -> str:

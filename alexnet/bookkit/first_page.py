@@ -252,7 +252,8 @@ def sure_sentence(card: dict, probability: float) -> str:
 def percent(probability: float) -> str:
     """As ``percent`` in ``page/page.js``."""
     value = 100 * probability
-    return f"{math.floor(value + 0.5)} %" if value >= 9.95 else f"{value:.1f} %"
+    is_whole = 9.95 <= value < 99 or value >= 99.95
+    return f"{math.floor(value + 0.5)} %" if is_whole else f"{value:.1f} %"
 
 
 def short(word: str) -> str:

@@ -27,6 +27,7 @@ from alexnet.bookkit.drawings import (
     draw_lineage_map,
     draw_pooled,
     draw_ratios,
+    draw_ruler,
     draw_shares,
     draw_sharing,
     draw_signal,
@@ -50,6 +51,7 @@ DRAWINGS = [
         [("a", "first"), None], [("b", "2nd", True), ("a", "1st", False)], ("l", "r"), "two"
     ),
     draw_waterfall({"all": 26.2, "one net": 18.2}, "error"),
+    draw_ruler({"same net": [40.4, 40.6], "other": [41.0]}, 41.3, 40.2, 42.0, "error"),
     draw_field(PHOTO, (-2, 4), 11, "a square"),
     draw_windows(224, 55, 11, 4),
     draw_ratios({"weights": (200, 100), "work": (10, 100)}, "conv2"),
@@ -329,6 +331,14 @@ def test_a_waterfall_says_what_each_step_takes():
     assert "error: all 26.2 %, one net 18.2 % (−8.0), five 16.4 % (−1.8)" in drawing
     taken = [float(bar) for bar in re.findall(f'width="([0-9.]+)" fill="{FIRST}"', drawing)]
     assert taken[0] / taken[1] == pytest.approx(8.0 / 1.8, rel=0.01)
+
+
+def test_a_ruler_has_its_dots_on_one_axis_with_what_is_laid_beside_them():
+    drawing = draw_ruler({"a": [1.0, 2.0], "b": [4.0]}, 3.0, 0.0, 4.0, "points")
+    assert "points: 3.0 beside a 1.00 to 2.00, b 4.00 to 4.00" in drawing
+    one, two, four = (float(place) for place in re.findall('cx="([0-9.]+)"', drawing))
+    (three,) = (float(place) for place in re.findall(r'x1="([0-9.]+)" x2="[0-9.]+" y1="16"', drawing))
+    assert two - one == pytest.approx(three - two, abs=0.1) == pytest.approx(four - three, abs=0.1)
 
 
 def test_the_same_step_is_joined_and_a_new_one_is_not():

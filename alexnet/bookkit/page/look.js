@@ -165,8 +165,13 @@
     else {
       views.append(makeView(makeCanvas("net-weights", 1), "Its weights"));
     }
-    const ofMap = "Point at the map, or move with arrow keys, to choose a unit.";
-    const ofUnit = "Click or tap another unit, or go on with arrow keys.";
+    const isTouch = matchMedia("(pointer: coarse)").matches;
+    const ofMap = isTouch
+      ? "Tap the map, or slide over it, to choose a unit."
+      : "Point at the map, or move with arrow keys, to choose a unit.";
+    const ofUnit = isTouch
+      ? "Tap another unit."
+      : "Click another unit, or go on with arrow keys.";
     const aim = look.pinned ? (side > 1 ? ofMap : ofUnit) : "A click or tap keeps this open.";
     panel.replaceChildren(
       makeHead(look),

@@ -186,10 +186,15 @@
 
   // Names and numbers
 
-  /** As `percent` in first_page.py. @param {number} probability */
+  /**
+   * As `percent` in first_page.py: near 0 and near 100 with a decimal, so that no 100 % stands
+   * beside a 0.2 %.
+   * @param {number} probability
+   */
   function percent(probability) {
     const value = 100 * probability;
-    return `${value >= 9.95 ? Math.floor(value + 0.5) : value.toFixed(1)} %`;
+    const isWhole = (value >= 9.95 && value < 99) || value >= 99.95;
+    return `${isWhole ? Math.floor(value + 0.5) : value.toFixed(1)} %`;
   }
 
   /** The first of a class's names. @param {number} label */
