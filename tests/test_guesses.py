@@ -146,6 +146,39 @@ def test_what_gives_an_answer_away_is_veiled_as_long(tmp_path, browser, press):
         assert tab.get_by_text("Since it is.").is_visible()
 
 
+REST = """# A page
+
+**Your guess.** Which is larger, 2 < 3?
+
+- Two.
+- Three.
+
+**The answer.** *Three.* Since it is.
+
+That is the larger by one.
+
+## What comes next
+
+Another paragraph.
+"""
+
+
+def test_all_of_an_answer_is_covered_up_to_the_next_heading(tmp_path, browser):
+    page, _ = build(tmp_path / "page", REST)
+    with browser.new_context() as context:
+        tab = context.new_page()
+        tab.goto(page.as_uri())
+        tab.add_style_tag(path=ROOT / "book" / "_static" / "book.css")
+        rest = tab.get_by_text("That is the larger by one.")
+        assert not rest.is_visible()
+        assert tab.get_by_text("Another paragraph.").is_visible()
+        tab.emulate_media(media="print")
+        assert rest.is_visible()
+        tab.emulate_media(media="screen")
+        tab.get_by_label("Two.").check()
+        assert rest.is_visible()
+
+
 def test_a_guess_is_remembered_and_shown_beside_the_answer(tab):
     assert tab.locator("fieldset.guess").count() == 2
     assert tab.locator("fieldset.guess p").first.inner_text() == "Which is larger, 2 < 3?"

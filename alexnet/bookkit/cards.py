@@ -20,6 +20,7 @@ SIGNS = {
 }
 # As the claims are listed: who looks through them looks for these
 _FAILED_FIRST = sorted(VERDICTS, key=lambda verdict: verdict != "does not hold")
+_EVIDENCE = ("counted", "on the paper's data", "on other data", "")  # see Claim.evidence
 _CHOSEN = "font-weight: 700; text-decoration: none;"
 RULE = "measuring.html#how-a-claim-is-judged"
 
@@ -41,7 +42,7 @@ def _line(row: "Claim") -> str:
     figures = [] if row.paper == "–" else [f"paper: {row.paper}"]
     if row.ours:
         figures.append(f"here: {row.ours.replace('-', '−')}")
-    elif row.logs:
+    if row.logs.strip("–"):
         figures.append(f"logs of 2012: {row.logs}")
     if tiny := row.tiny_imagenet:
         here = f"Tiny ImageNet: {tiny.ours.replace('-', '−')}"
@@ -91,24 +92,33 @@ def _behind(row: "Claim") -> str:
 def tally(rows: Iterable["Claim"]) -> str:
     """Draw the claims as squares in rows, one for each verdict.
 
-    A square leads to its claim, and a verdict to those that have it (see :func:`cards`).
+    In each row they are grouped by the evidence. A square leads to its claim, and a verdict to
+    those that have it (see :func:`cards`).
     """
     rows = list(rows)
     groups = ""
     for verdict in VERDICTS:
-        squares = ""
+        squares = dict.fromkeys(_EVIDENCE, "")
         members = [row for row in rows if row.verdict == verdict]
         for row in members:
             link = element("a", row.name, href=f"#claim-{row.name}", title=row.claim)
-            squares += element("li", link, **{"class": css_class(verdict)})
+            square = element("li", link, **{"class": css_class(verdict)})
+            squares[row.evidence] += square
+        kinds = ""
+        for evidence in filter(squares.get, squares):
+            words = element("span", escape(evidence)) if evidence else ""
+            kinds += element("div", words + element("ul", squares[evidence]))
         sign = element("span", SIGNS[verdict], aria_hidden="true")
         text = f"{sign} {len(members)} {_of_many(verdict, len(members))}"
         heading = element("p", element("a", text, href=f"#{css_class(verdict)}"))
-        groups += element("div", heading + element("ul", squares), **{"class": "claim-group"})
+        kinds = element("div", kinds, **{"class": "claim-kinds"})
+        groups += element("div", heading + kinds, **{"class": "claim-group"})
     picture = element("div", groups, **{"class": "claim-tally"})
     caption = (
-        "The claims of the paper. A square opens its line below, a verdict leads to all lines that "
-        "have it. What holds by construction is a recipe, which the package simply follows."
+        "The claims of the paper, and what their verdicts rest on: a count, runs on the data set of "
+        "which the paper speaks, or runs on another one, in smaller nets. A square opens its line "
+        "below, a verdict leads to all lines that have it. What holds by construction is a recipe, "
+        "which the package simply follows."
     )
     figure = f'<figure style="margin:1em 0">{picture}{element("figcaption", caption)}</figure>'
     # Of the reader's guesses, by guesses.js

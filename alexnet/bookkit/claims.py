@@ -25,7 +25,6 @@ _SIZE_IN_WORDS = {
     "not comparable": "size not comparable",
 }
 _NUMBER = re.compile(r"−?\d[\d,]*(?:\.\d+)?")
-_INTERVAL = re.compile(r"([+-][\d.]+)( points|) \(([+-][\d.]+) to ([+-][\d.]+)\)")
 _TIMES = ("never", "once", "twice", "three times", "four times", "five times")
 
 
@@ -85,7 +84,7 @@ class Claim:
     section: str  # of the paper; or "abstract", or "Figure 2"
     claim: str
     # The same in whole sentences, with {paper} and {ours} for the two figures; also {0}, {1} and
-    # so on for the numbers in ours, and {against} for ours with all signs turned
+    # so on for the numbers in ours, and {turned[0]} and so on for these with the other sign
     plain: str
     paper: str  # the paper's figure
     ours: str | None  # the book's figure, or None if it was not run
@@ -110,6 +109,14 @@ class Claim:
         if self.measured:
             return "measured"
         return "counted" if self.agreement else "by construction"
+
+    @property
+    def evidence(self) -> str:
+        """On what its verdict rests, in a few words; nothing if it was not run, or is a recipe."""
+        if "measured" not in self.kind:
+            return "counted" if self.kind == "counted" else ""
+        own_data = self.measured and self.measured.setting["data"] == "CIFAR-10"
+        return "on the paper's data" if own_data else "on other data"
 
     @property
     def notes(self) -> str:
@@ -166,18 +173,10 @@ class Claim:
 
 def _filled(sentence: str, ours: str, **more: str) -> str:
     """A sentence of the record with the figures of a result."""
-    against = None
-    if interval := _INTERVAL.match(ours):
-        estimate, unit, low, high = interval.groups()
-        values = (_turned(value) for value in (estimate, high, low))
-        against = "{}{} ({} to {})".format(next(values), unit, *values)
     ours = ours.replace("+", "").replace("-", "−")
-    return sentence.format(*_NUMBER.findall(ours), ours=ours, against=against, **more)
-
-
-def _turned(value: str) -> str:
-    """A signed number with the other sign, as it is written."""
-    return "−" + value[1:] if value[0] == "+" else value[1:]
+    numbers = _NUMBER.findall(ours)
+    turned = [number[1:] if number[0] == "−" else f"−{number}" for number in numbers]
+    return sentence.format(*numbers, ours=ours, turned=turned, **more)
 
 
 def record() -> dict:

@@ -14,7 +14,8 @@ one of these choices in italics, word for word:
     **The answer.** *The one whose windows do not.* After 90 epochs ...
 
 On the pages the list becomes a choice to click, which `guesses.js` remembers
-and shows beside the answer. An answer that no question on the page has, or a
+and shows beside the answer. What follows the answer in its cell, up to the
+next heading or question, is a part of it, and covered with it. An answer that no question on the page has, or a
 question without an answer, is a warning, and so an error.
 """
 
@@ -25,6 +26,7 @@ from plain_markdown import split_bold
 from sphinx.util import logging
 
 QUESTION, ANSWER = "Your guess.", "The answer."
+LINES_OF_A_CELL = 10_000
 TALLY = "guess-tally"  # class of an empty paragraph on the page of all claims
 
 logger = logging.getLogger(__name__)
@@ -69,6 +71,23 @@ def make_answer(paragraph, questions):
     return None, None
 
 
+def cell_of(node):
+    """The number of a node's cell: MyST-NB counts lines from there."""
+    return None if node.line is None else node.line // LINES_OF_A_CELL
+
+
+def mark_rest(paragraph):
+    """Mark what follows an answer in its cell, which is covered with it."""
+    siblings = paragraph.parent.children
+    is_question = begins_with(QUESTION)
+    for node in siblings[paragraph.parent.index(paragraph) + 1 :]:
+        if isinstance(node, (nodes.section, nodes.raw)) or is_question(node):
+            break
+        if cell_of(node) != cell_of(paragraph):
+            break
+        node["classes"].append("guess-rest")
+
+
 def find_questions(document, name):
     """Name the questions of a page, and replace them by fields."""
     questions = []
@@ -111,6 +130,7 @@ def set_guesses(app, document):
             continue
         answers[question["key"]] = choice
         paragraph["ids"].append(f"answer-{question['key']}")
+        mark_rest(paragraph)
     for question in questions:
         node, key = question["node"], question["key"]
         if key not in answers:

@@ -37,7 +37,7 @@
 
   /**
    * What gives an answer away: pictures and tables between it and its question, but for those that one moves or presses,
-   * and what follows it at once, be it a figure, a card, or the box with the paper's own words.
+   * and what follows it at once, be it more of the answer, a figure, a card, or the box with the paper's own words.
    * @param {Element} field @param {HTMLElement} answer
    */
   function evidence(field, answer) {
@@ -47,10 +47,10 @@
     );
     for (
       let next = answer.nextElementSibling;
-      next?.matches(".cell, .admonition");
+      next?.matches(".cell, .admonition, .guess-rest");
       next = next.nextElementSibling
     ) {
-      if (next.matches(".admonition")) outputs.push(next);
+      if (next.matches(".admonition, .guess-rest")) outputs.push(next);
       else
         outputs.push(
           ...next.querySelectorAll(`.cell_output:is(:has(.claim), :not(:has(${MOVED})))`),

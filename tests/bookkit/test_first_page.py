@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import itertools
 import io
 import itertools
 import json
@@ -1325,6 +1326,11 @@ def test_by_touch(browser, site, predictor):
         block = visit.locate(".net-block[data-layer=conv1]")
         box = block.bounding_box()
         block.tap(position={"x": box["width"] / 4, "y": box["height"] / 8})
+        expect(visit.locate(".net-panel")).to_contain_text("conv1, map 2 of 48")
+        expect(visit.locate(".net-panel-says")).to_have_text(re.compile("It says: .* %"))
+        visit.locate("[aria-label=Next]").tap()
+        expect(visit.locate(".net-panel")).to_contain_text("conv1, map 3 of 48")
+        visit.locate("[aria-label=Previous]").tap()
         expect(visit.locate(".net-panel")).to_contain_text("conv1, map 2 of 48")
         panel = visit.locate(".net-panel").bounding_box()
         assert panel["x"] == 0 and panel["width"] == 390

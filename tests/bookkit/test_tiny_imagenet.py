@@ -85,7 +85,7 @@ def write(folder, runs):
         ("P18", "+0.10 (+0.10 to +0.10) points, 40 classes", "holds"),
         ("P24", "+0.60 (+0.60 to +0.60) more than without columns", "holds"),
         ("P26", "+6.0 (+5.8 to +6.2) without conv3, +5.0 (", "holds"),
-        ("P29", "+3.6 (+3.4 to +3.8) points of gap, +4.0 (+3.8 to", "holds"),
+        ("P29", "+4.0 (+3.8 to +4.2) points of error, +3.6 (+3.4 to", "holds"),
     ],
 )
 def test_findings_in_made_up_runs(tmp_path, name, figure, verdict):

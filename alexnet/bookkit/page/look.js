@@ -85,6 +85,7 @@
     panel.hidden = !look || !last;
     frame.hidden = true;
     if (!look) return;
+    if (look.layer > 0) root.classList.add("shows-all");
     const block = blockOf(look);
     const { maps: count, columns, tiles, side } = first.layers[look.layer];
     const at = look.map % (count / columns);
@@ -142,6 +143,19 @@
       };
       head.append(makeButton("net-cut-kernel", "", cut));
     }
+    const { maps: count } = first.layers[look.layer];
+    for (const [step, sign, name] of /** @type {const} */ ([
+      [-1, "‹", "Previous"],
+      [1, "›", "Next"],
+    ])) {
+      const map = (look.map + step + count) % count;
+      const button = makeButton("net-step", sign, () => {
+        pin({ layer: look.layer, map, pinned: true });
+        one(`[aria-label="${name}"]`, panel).focus({ preventScroll: true });
+      });
+      button.setAttribute("aria-label", name);
+      head.append(button);
+    }
     const close = makeButton("net-close", "×", closePanel);
     close.setAttribute("aria-label", "Close");
     head.append(close);
@@ -169,12 +183,11 @@
     const ofMap = isTouch
       ? "Tap the map, or slide over it, to choose a unit."
       : "Point at the map, or move with arrow keys, to choose a unit.";
-    const ofUnit = isTouch
-      ? "Tap another unit."
-      : "Click another unit, or go on with arrow keys.";
+    const ofUnit = isTouch ? "Tap another unit." : "Click another unit, or go on with arrow keys.";
     const aim = look.pinned ? (side > 1 ? ofMap : ofUnit) : "A click or tap keeps this open.";
     panel.replaceChildren(
       makeHead(look),
+      make("net-panel-says", "", "p"),
       make("net-do", aim, "p"),
       views,
       make("net-sum", "", "p"),
@@ -261,6 +274,9 @@
     panel.querySelector(".net-scale")?.setAttribute("aria-pressed", String(state.ownScale));
     const cut = panel.querySelector(".net-cut-kernel");
     if (cut) cut.textContent = state.kernels.has(look.map) ? "Put it back" : "Take it away";
+    const best = last.probabilities.indexOf(Math.max(...last.probabilities));
+    const sure = page.percent(last.probabilities[best]);
+    one(".net-panel-says", panel).textContent = `It says: ${page.short(best)} ${sure}`;
     drawFacts(look, values);
     if (layer.side > 1) {
       drawMap(look, values, unit);

@@ -863,7 +863,7 @@
       stage.focus({ preventScroll: true });
     } else stage.removeAttribute("tabindex");
     one(".net-do-what").textContent = on
-      ? "Drag the photograph to choose the square that the net sees; wheel, pinch or + enlarge it."
+      ? "Drag the photograph to choose the square that the net sees; wheel, pinch or slider enlarge it."
       : carrySentence;
     showTools();
   }
@@ -1239,6 +1239,7 @@
   // Begin
 
   root.classList.add("is-live");
+  one(".net-more").addEventListener("click", () => root.classList.add("shows-all"));
   showSquare();
   showTools();
   showSample();
