@@ -115,10 +115,10 @@ def tally(rows: Iterable["Claim"]) -> str:
         groups += element("div", heading + kinds, **{"class": "claim-group"})
     picture = element("div", groups, **{"class": "claim-tally"})
     caption = (
-        "The claims of the paper, and what their verdicts rest on: a count, runs on the data set of "
-        "which the paper speaks, or runs on another one, in smaller nets. A square opens its line "
-        "below, a verdict leads to all lines that have it. What holds by construction is a recipe, "
-        "which the package simply follows."
+        "The claims of the paper, and what their verdicts rest on: a count, runs on the data set "
+        "of which the paper speaks, or runs on another one, in smaller nets. A square opens its "
+        "line below, a verdict leads to all lines that have it. What holds by construction is a "
+        "recipe, which the package simply follows."
     )
     figure = f'<figure style="margin:1em 0">{picture}{element("figcaption", caption)}</figure>'
     # Of the reader's guesses, by guesses.js

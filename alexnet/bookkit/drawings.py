@@ -4,12 +4,16 @@ A drawing is 360 units wide, the width of a phone, unless it shows a photograph 
 Blue is the first column or what is smaller, orange the second column or what is larger.
 """
 
+import io
+from base64 import b64encode
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from html import escape
 from math import ceil, floor, log2, log10
 from textwrap import wrap
 
 import numpy as np
+from PIL import Image
 
 from alexnet.bookkit.stats import Interval, verdict
 from alexnet.bookkit.svg import (
@@ -337,7 +341,8 @@ def draw_shares(
         for size, color in zip(parts.values(), colors):
             width = 350 * size / longest[name]
             bar = {"x": f"{x:.1f}", "y": y + 6, "width": f"{width:.1f}", "height": 24}
-            percentage = f"{size / total:.0%}" if width > 30 else ""
+            is_nearly_all = 0.995 <= size / total < 1
+            percentage = f"{size / total:.{int(is_nearly_all)}%}" if width > 30 else ""
             middle = {"x": f"{x + width / 2:.1f}", "y": y + 22, "text_anchor": "middle"}
             ink = "#000" if color == SECOND else "#fff"
             body.append(element("rect", **bar, fill=color))
@@ -878,7 +883,8 @@ def draw_shifted(
     pictures = {"map": before, f"moved by {moved}": after, "difference": np.abs(after - before)}
     for x, (name, values) in zip((2, 124, 246), pictures.items()):
         body += element("text", name, x=x, y=14)
-        shades = (15 * values.clip(0, 1)).round() / 15  # fewer take less room
+        brighter = np.sqrt(values.clip(0, 1))
+        shades = (15 * brighter).round() / 15  # fewer take less room
         body += pixel_image(shades, x, 20, 112)
     for tick in range(0, 201, 50):
         x = left + unit * tick
@@ -1093,29 +1099,148 @@ def draw_kept(photos: Mapping[str, np.ndarray], across: int, label: str) -> str:
     return svg(WIDTH, round(bottom), label, body)
 
 
-def draw_filtered(photo: np.ndarray, result: np.ndarray, label: str) -> str:
+def draw_filtered(
+    photo: np.ndarray,
+    result: np.ndarray,
+    label: str,
+    weights: np.ndarray | None = None,
+    titles: tuple[str, str] = ("", ""),
+    top: float | None = None,
+) -> str:
     """Draw a gray photograph, and beside it what a kernel makes of it, a pixel a unit.
 
-    The result is orange above zero, blue below zero and white at zero.
+    The result is orange above zero, blue below zero and white at zero, and framed, since all of it
+    can be zero.
 
     Args:
-        photo: uint8 (H, W), at most 176 pixels a side.
-        result: (h, w), any numbers; the largest in magnitude gets the full color.
+        photo: uint8 (H, W), at most 160 pixels a side.
+        result: (h, w), any numbers.
         label: alternative text.
+        weights: (k, k), the kernel, which is drawn between the two; None for none.
+        titles: of the photograph and of the result.
+        top: the magnitude that gets the full color; the largest of the result if None.
     """
-    strength = result / max(np.abs(result).max(), 1e-12)  # (h, w), -1 to 1
-    strength = strength[..., None]  # (h, w, 1)
-    blue, orange = np.array([_rgb(FIRST), _rgb(SECOND)])
-    full = np.where(strength < 0, blue, orange)  # (h, w, 3)
-    result_pixels = (255 - np.abs(strength) * (255 - full)).round().astype(np.uint8)
-    photo_pixels = np.repeat(photo[..., None], 3, 2)  # (H, W, 3)
+    high, wide = photo.shape
+    top = top or np.abs(result).max()
     body = ""
-    for x, pixels in ((2, photo_pixels), (184, result_pixels)):
+    photo_pixels = np.repeat(photo[..., None], 3, 2)  # (H, W, 3)
+    for x, pixels in ((0, photo_pixels), (wide + 42, _signed_pixels(result, top))):
         height, width = pixels.shape[:2]
-        place = {"x": x, "y": 2, "width": width, "height": height}
+        place = {"x": x, "y": 18, "width": width, "height": height}
         sharp = "image-rendering:pixelated"
         body += element("image", href=embed_image(pixels), **place, style=sharp)
-    return svg(364, photo.shape[0] + 10, label, body)
+    height, width = result.shape
+    frame = {"x": wide + 42, "y": 18, "width": width, "height": height}
+    body += element("rect", **frame, fill="none", stroke="currentColor", stroke_opacity=0.5)
+    if not result.any():
+        middle = {"x": wide + 42 + width / 2, "y": 22 + height / 2}
+        body += element("text", "all zero", **middle, text_anchor="middle", fill="#000")
+    for x, title in zip((0, wide + 42), titles):
+        body += element("text", escape(title), x=x, y=12)
+    if weights is not None:
+        body += element("text", "kernel", x=wide + 21, y=71, text_anchor="middle")
+        body += _sharp_image(_signed_pixels(weights), wide + 6, 77, 30)
+        box = {"x": wide + 6, "y": 77, "width": 30, "height": 30}
+        body += element("rect", **box, fill="none", stroke="currentColor", stroke_opacity=0.5)
+    return svg(wide + 200, high + 22, label, body)
+
+
+def draw_carried(
+    photo: np.ndarray,
+    weights: np.ndarray,
+    result: np.ndarray,
+    place: tuple[int, int],
+    step: int,
+    label: str,
+    drags: str,
+) -> str:
+    """Draw a photograph with a kernel on it, and how one number of the map comes about.
+
+    The drawing's unit is a stop of the kernel, so that it is dragged.
+
+    Args:
+        photo: (H, H), 0 (black) to 1 (white).
+        weights: (k, k), the kernel.
+        result: (h, h), what it makes of the photograph with a stride of 1.
+        place: the stops of the kernel across and down, from 0.
+        step: pixels from one stop to the next.
+        label: alternative text, without the number.
+        drags: the choices of an explorer that dragging moves, as ``"across down"``.
+    """
+    stop, size = 10, len(weights)
+    unit = stop / step  # of a pixel
+    left, top = (step * stops for stops in place)
+    found = result[top, left]
+    said = _with_minus(f"{found:+.2f}")
+    side = unit * len(photo)
+    parts = pixel_image(photo, 0, 18, side)
+    map_x, map_y = side + 34, 18 + unit * (size - 1) / 2
+    parts += _sharp_image(_signed_pixels(result), map_x, map_y, unit * len(result))
+    for x, y, text in ((0, 12, "photograph"), (map_x, 12, "map")):
+        parts += element("text", text, x=x, y=y)
+    dot = {"x": f"{map_x + unit * (left - 1.5):.1f}", "y": f"{map_y + unit * (top - 1.5):.1f}"}
+    edge = {"fill": "none", "stroke": "#000", "stroke_width": 1.5}
+    parts += element("rect", **dot, width=4 * unit, height=4 * unit, **edge)
+
+    y = side + 46
+    # The pixels under the kernel are the photograph again, behind a window
+    window = {"x": 0, "y": y, "width": 60, "height": 60}
+    view = f"{left} {top} {size} {size}"
+    photo_pixels = pixel_image(photo, 0, 0, len(photo))
+    pictures = {"under the kernel": element("svg", photo_pixels, **window, viewBox=view)}
+    under = photo[top : top + size, left : left + size]
+    most = np.abs(weights).max()
+    for name, values in {"weights": weights, "products": weights * under}.items():
+        pixels = _signed_pixels(values, most)
+        pictures[name] = _sharp_image(pixels, 100 * len(pictures), y, 60)
+    for i, (name, picture) in enumerate(pictures.items()):
+        parts += element("text", name, x=100 * i, y=y - 6) + picture
+        box = {"x": 100 * i, "y": y, "width": 60, "height": 60}
+        parts += element("rect", **box, fill="none", stroke="currentColor", stroke_opacity=0.5)
+    for i, sign in enumerate("×=Σ"):
+        parts += element("text", sign, x=100 * i + 80, y=y + 35, text_anchor="middle", font_size=16)
+    # A number of the map, as large as its table
+    color = _signed_pixels(np.array([[found]]), np.abs(result).max())[0, 0]
+    box = {"x": 300, "y": y, "width": 60, "height": 60, "fill": "rgb({},{},{})".format(*color)}
+    parts += element("rect", **box, stroke="currentColor", stroke_opacity=0.5)
+    number = {"x": 330, "y": y + 35, "text_anchor": "middle", "font_size": 15}
+    parts += element("text", said, **number, fill="#000", font_weight="bold")
+    parts += element("text", "sum", x=300, y=y - 6)
+    body = element("g", parts, transform=f"scale({1 / stop})")
+    square = {"x": place[0], "y": place[1] + 1.8, "width": size / step, "height": size / step}
+    edge = {"fill": "#fff", "fill_opacity": 0, "stroke": SECOND, "stroke_width": 0.25}
+    body += element("rect", **square, **edge, data_drags=drags)
+    height = -(-(y + 62) // stop)
+    return svg(WIDTH // stop, int(height), f"{label}: the sum is {said}", body)
+
+
+def _signed_pixels(values: np.ndarray, top: float | None = None) -> np.ndarray:
+    """Numbers as uint8 (H, W, 3): orange above zero, blue below, white at zero.
+
+    Args:
+        values: (H, W).
+        top: the magnitude that gets the full color; the largest if None.
+    """
+    top = np.abs(values).max() if top is None else top
+    strength = (values / max(top, 1e-12)).clip(-1, 1)[..., None]  # (H, W, 1)
+    blue, orange = np.array([_rgb(FIRST), _rgb(SECOND)])
+    full = np.where(strength < 0, blue, orange)  # (H, W, 3)
+    return (255 - np.abs(strength) * (255 - full)).round().astype(np.uint8)
+
+
+def _sharp_image(pixels: np.ndarray, x: float, y: float, side: float) -> str:
+    """Colored squares with sharp edges at any size; ``pixels`` is uint8 (H, W, 3)."""
+    href = _encode_sharp(pixels.tobytes(), pixels.shape)
+    place = {"x": f"{x:.1f}", "y": f"{y:.1f}", "width": f"{side:.1f}", "height": f"{side:.1f}"}
+    return element("image", href=href, **place, style="image-rendering:pixelated")
+
+
+@lru_cache(maxsize=64)  # an explorer draws the same maps at each of its stops
+def _encode_sharp(pixels: bytes, shape: tuple[int, ...]) -> str:
+    file = io.BytesIO()
+    image = np.frombuffer(pixels, np.uint8).reshape(shape)
+    Image.fromarray(image).save(file, "webp", lossless=True, quality=100)
+    return f"data:image/webp;base64,{b64encode(file.getvalue()).decode()}"
 
 
 def _rgb(color: str) -> list[int]:

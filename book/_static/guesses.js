@@ -3,7 +3,7 @@
 
 (() => {
   const KEY = "alexnet-guesses";
-  const MOVED = "input, button, select, li"; // in what one moves or presses
+  const MOVED = "input, button:not(.copybtn), select, li"; // in what one moves or presses
 
   /** Choice and answer by question. @returns {Object<string, [number, number]>} */
   function remembered() {

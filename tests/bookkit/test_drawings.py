@@ -11,6 +11,7 @@ from alexnet.bookkit.drawings import (
     draw_answers,
     draw_before_and_after,
     draw_beside,
+    draw_carried,
     draw_cloud,
     draw_columns,
     draw_comparison,
@@ -30,6 +31,7 @@ from alexnet.bookkit.drawings import (
     draw_ruler,
     draw_shares,
     draw_sharing,
+    draw_shifted,
     draw_signal,
     draw_tinted,
     draw_units,
@@ -64,6 +66,7 @@ DRAWINGS = [
     draw_before_and_after([0.0, 30, 99], [0.0, 15, 9], [1.7, 2, 11.4], 90, [1]),
     draw_answers([-30, 0, 90], [0.0, 0.5, 40.0], 30),
     draw_pooled(np.eye(8), np.eye(3), 3, 2),
+    draw_shifted(np.eye(6), np.eye(6), [20.0, 40.0], 130.0, "1 pixel"),
     draw_units([0.0, 1, 4, 9], [True, True, False, True], 4, "units"),
     draw_descent(draw_landscape([WALK], (1, 2)), WALK, (360, 270), "a walk"),
     draw_crop(PHOTO, 4, 2, 11, True, "a window", "left top"),
@@ -296,6 +299,27 @@ def test_a_bar_of_shares_is_as_long_as_its_sum():
     assert widths_and_mark({"a": 2, "b": 6}) == (350, "180.0")
 
 
+def test_the_change_of_a_shifted_map_is_the_mean_of_all_photographs():
+    drawing = draw_shifted(np.eye(6), np.eye(6), [20.0, 40.0], 130.0, "1 pixel")
+    assert "moved by 1 pixel: 30 % of the map, another photograph: 130 %" in drawing
+    discs = [float(x) for x in re.findall(r'cx="([0-9.]+)"', drawing)]
+    strokes = re.findall(rf'x1="([0-9.]+)"[^>]*stroke="{FIRST}" stroke-width="2.5"', drawing)
+    assert float(strokes[0]) == pytest.approx(sum(discs) / 2, abs=0.6)  # a whole number
+
+
+def test_a_carried_kernel_shows_the_number_of_its_place():
+    result = np.zeros((9, 9))
+    result[4, 8] = -0.5
+    drawing = draw_carried(np.eye(13), np.ones((5, 5)), result, (2, 1), 4, "an edge", "across down")
+    assert "−0.50" in drawing and 'viewBox="8 4 5 5"' in drawing  # the pixels under it
+    assert 'data-drags="across down"' in drawing
+
+
+def test_what_is_nearly_all_is_not_said_to_be_all():
+    drawing = draw_shares({"w": {"a": 996, "b": 4}}, [FIRST, SECOND], {"w": 1000}, {"w": 9})
+    assert ">99.6%</text>" in drawing and ">100%</text>" not in drawing
+
+
 @pytest.mark.parametrize(
     ("interval", "said", "color"),
     [
@@ -337,8 +361,11 @@ def test_a_ruler_has_its_dots_on_one_axis_with_what_is_laid_beside_them():
     drawing = draw_ruler({"a": [1.0, 2.0], "b": [4.0]}, 3.0, 0.0, 4.0, "points")
     assert "points: 3.0 beside a 1.00 to 2.00, b 4.00 to 4.00" in drawing
     one, two, four = (float(place) for place in re.findall('cx="([0-9.]+)"', drawing))
-    (three,) = (float(place) for place in re.findall(r'x1="([0-9.]+)" x2="[0-9.]+" y1="16"', drawing))
-    assert two - one == pytest.approx(three - two, abs=0.1) == pytest.approx(four - three, abs=0.1)
+    (three,) = (
+        float(place) for place in re.findall(r'x1="([0-9.]+)" x2="[0-9.]+" y1="16"', drawing)
+    )
+    steps = [two - one, three - two, four - three]
+    assert steps == pytest.approx([steps[0]] * 3, abs=0.1)
 
 
 def test_the_same_step_is_joined_and_a_new_one_is_not():

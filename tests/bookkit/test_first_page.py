@@ -2,7 +2,6 @@
 
 import base64
 import gzip
-import itertools
 import io
 import itertools
 import json
