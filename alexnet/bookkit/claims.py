@@ -252,6 +252,8 @@ def judge_tiny_imagenet(
 ) -> TinyImageNetResult | None:
     """What came of a claim at two hundred classes, by the same rule.
 
+    Runs that are not decisive cannot tell, whatever they show.
+
     Args:
         name: a key of :data:`alexnet.bookkit.tiny_imagenet.TINY_FINDINGS`, such as "P6".
         looks: how many times the runs were looked at.
@@ -261,7 +263,9 @@ def judge_tiny_imagenet(
         None if not all of its runs are recorded.
     """
     found = tiny_finding(name, looks, folder)
-    return found and TinyImageNetResult(found.ours, measured_verdict(found.effects), looks)
+    if found is None:
+        return None
+    return TinyImageNetResult(found.ours, measured_verdict(found.effects, found.is_decisive), looks)
 
 
 def claim(name: str, ours: str | None = None) -> Claim:

@@ -978,7 +978,9 @@ def draw_comparison(
     tip = f"M{to_x(truth):.1f} 120l-5 9h10z"
     body.append(element("path", d=tip, fill="currentColor"))
     body.append(element("text", "points; the triangle is the truth", x=left, y=170))
-    said = _with_minus(f"{found}: {interval:.1f} points")
+    # On which side of zero a bound is must show
+    is_close = min(abs(round(bound, 2)) for bound in interval[1:]) < 0.05
+    said = _with_minus(f"{found}: {interval:.{2 if is_close else 1}f} points")
     body.append(element("text", said, x=left, y=192, font_weight="bold", font_size=14))
     label = f"{len(without)} runs of each net. True difference {truth:.2f} points. {said}"
     return svg(WIDTH, 198, label, "".join(body))

@@ -265,6 +265,8 @@ class Finding:
     effects: tuple[Effect, ...]  # one for each part of the claim
     data: str  # the data set of the runs
     runs: list[dict]  # that it rests on
+    # Not if the claim speaks of something else, or of nets that have learned to the end
+    is_decisive: bool = True
 
     def __str__(self) -> str:
         return f"{self.name}: {self.ours}"
