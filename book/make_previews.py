@@ -2,11 +2,11 @@
 
 `make previews` builds the pages and calls this. A page's preview is its first
 figure, or the one that `book/pages.yml` names, photographed in Chromium and
-put on a white card: `book/_static/previews/NAME.png`, for where a link to the
-page is shared, and `NAME-small.webp`, beside the list of chapters: of a figure
-whose letters would be too small there only the detail that `book/pages.yml`
-names. Each file remembers the figure that it was made from, so that those that
-are up to date are left as they are.
+put on a white card: `book/_static/previews/NAME.png`, for where a link to
+the page is shared, and `NAME-small.webp`, beside the list of chapters: of a
+figure whose letters would be too small there only the detail that
+`book/pages.yml` names. Each file remembers the figure that it was made from,
+so that those that are up to date are left as they are.
 
 Usage: ``python book/make_previews.py _build/html``
 """

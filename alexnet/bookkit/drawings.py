@@ -825,7 +825,7 @@ def draw_answers(linear: Sequence[float], after: Sequence[float], top: float) ->
 
 
 def draw_pooled(values: np.ndarray, result: np.ndarray, window: int, stride: int) -> str:
-    """Draw a map with the windows that pool it, and the pooled map.
+    """Draw a map with four of the windows that pool it, in the middle, and the pooled map.
 
     Args:
         values: (H, H), 0 to 1, the map.
@@ -842,12 +842,16 @@ def draw_pooled(values: np.ndarray, result: np.ndarray, window: int, stride: int
         element("text", f"map, {before}", x=4, y=14),
         element("text", f"pooled, {after}", x=190, y=14),
     ]
-    # Four neighboring windows, the first one on top of the others.
+    # Four neighboring windows, the first one on top of the others
+    first = max(0, len(result) // 2 - 1)
     for row, column, color in ((1, 1, FIRST), (1, 0, FIRST), (0, 1, FIRST), (0, 0, SECOND)):
-        x = 4 + column * stride * unit
-        y = 20 + row * stride * unit
+        if max(row, column) + first >= len(result):
+            continue
+        x = 4 + (first + column) * stride * unit
+        y = 20 + (first + row) * stride * unit
         body.append(outline(x, y, window * unit, color))
-    body.append(outline(190, 20, unit * stride, SECOND))
+    x, y = 190 + first * stride * unit, 20 + first * stride * unit
+    body.append(outline(x, y, unit * stride, SECOND))
     label = f"windows of {window} that move by {stride} leave {after} of {before} values"
     return svg(WIDTH, 216, label, "".join(body))
 
@@ -1193,7 +1197,7 @@ def draw_carried(
     under = photo[top : top + size, left : left + size]
     most = np.abs(weights).max()
     for name, values in {"weights": weights, "products": weights * under}.items():
-        pixels = _signed_pixels(values, most)
+        pixels = _signed_pixels(values, most) if name == "products" else _weight_pixels(values)
         pictures[name] = _sharp_image(pixels, 100 * len(pictures), y, 60)
     for i, (name, picture) in enumerate(pictures.items()):
         parts += element("text", name, x=100 * i, y=y - 6) + picture
@@ -1228,6 +1232,11 @@ def _signed_pixels(values: np.ndarray, top: float | None = None) -> np.ndarray:
     blue, orange = np.array([_rgb(FIRST), _rgb(SECOND)])
     full = np.where(strength < 0, blue, orange)  # (H, W, 3)
     return (255 - np.abs(strength) * (255 - full)).round().astype(np.uint8)
+
+
+def _weight_pixels(weights: np.ndarray) -> np.ndarray:
+    """As :func:`_signed_pixels`, with small weights pale but not white."""
+    return _signed_pixels(np.sign(weights) * np.abs(weights) ** 0.5)
 
 
 def _sharp_image(pixels: np.ndarray, x: float, y: float, side: float) -> str:

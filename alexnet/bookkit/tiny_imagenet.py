@@ -123,7 +123,7 @@ def _errors(
 
 
 def _relu_against_tanh(select: Select, level: float) -> Finding:
-    """P5 asks how soon a net of four layers has learned; here, how many errors one of eight makes."""
+    """P5 asks how soon a net of four layers has learned, this how many errors one of eight makes."""
     note = ", after as many epochs"
     found = _errors("ReLU against tanh", _TANH, _WHOLE, 1, note, select, level)
     return replace(found, is_decisive=False)
@@ -212,6 +212,7 @@ _NO_LRN = _WHOLE | {"modification": "without LRN"}
 _OVERLAP = _WHOLE | {"crop": 48}  # as many positions with either pooling
 _APART = _OVERLAP | {"pool": [2, 2]}
 _NO_COLOR = _OVERFITS | {"augment": "crop"}
+
 
 def _early(measure: Measure) -> Measure:
     """Of nets of eight epochs, where the claim is about the error of nets that were trained.

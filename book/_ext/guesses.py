@@ -16,8 +16,8 @@ one of these choices in italics, word for word:
 On the pages the list becomes a choice to click, which `guesses.js` remembers
 and shows beside the answer. What follows the answer in its cell, up to the
 next heading or question, is a part of it, and covered with it. An answer that
-no question on the page has, or a question without an answer, is a warning, and
-so an error.
+no question on the page has, or a question without an answer, is a warning,
+and so an error.
 """
 
 from html import escape
