@@ -123,7 +123,7 @@ def _errors(
 
 
 def _relu_against_tanh(select: Select, level: float) -> Finding:
-    """P5 asks how soon a net of four layers has learned, this how many errors one of eight makes."""
+    """P5 asks how soon four layers have learned; this is how many errors eight layers make."""
     note = ", after as many epochs"
     found = _errors("ReLU against tanh", _TANH, _WHOLE, 1, note, select, level)
     return replace(found, is_decisive=False)
