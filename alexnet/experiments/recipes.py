@@ -140,7 +140,8 @@ def first_layer_rate(runner: Runner) -> None:
     """Is it the first layer that slows tanh down on pixels from 0 to 255?
 
     They act as a learning rate larger by their variance there. So tanh with the recipe of 2012, as
-    in :func:`relu`, once with one rate and once with a first layer whose rate is divided by it.
+    in :func:`relu`, once with one rate and once with a first layer whose rate is divided by it;
+    and on standardized pixels, once with one rate and once with the first layer's multiplied by it.
     """
     config = ExperimentConfig(
         activation="tanh",
@@ -150,8 +151,10 @@ def first_layer_rate(runner: Runner) -> None:
         target_train_error=0.25,
         epochs=48,
     )
-    own = replace(config, first_lr_factor=1 / 64**2)  # CIFAR-10's pixels deviate by some 64
-    run_over_seeds(runner, [config, own])
+    variance = 64**2  # CIFAR-10's pixels deviate by some 64
+    today = replace(config, pixels="standardized")
+    for one, own_factor in ((config, 1 / variance), (today, variance)):
+        run_over_seeds(runner, [one, replace(one, first_lr_factor=own_factor)])
 
 
 def race(runner: Runner) -> None:

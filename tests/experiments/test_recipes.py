@@ -174,7 +174,11 @@ def test_two_nets_that_differ_in_the_rate_of_the_first_layer_only():
     runner = AskedRunner()
     first_layer_rate(runner)
     one, own = runner.asked[:2]
-    assert differing_fields(one, own) == {"first_lr_factor"}
+    today, fast = runner.asked[-2:]
+    for a, b in ((one, own), (today, fast)):
+        assert differing_fields(a, b) == {"first_lr_factor"}
+    assert differing_fields(one, today) == {"pixels", "seed"}
+    assert own.first_lr_factor * fast.first_lr_factor == 1
     recorded = json.loads((RUNS / "relu.json").read_text(encoding="utf-8"))["runs"]
     configs = [asdict(ExperimentConfig()) | run["config"] for run in recorded]
     assert json.loads(json.dumps(asdict(one))) in json.loads(json.dumps(configs))
