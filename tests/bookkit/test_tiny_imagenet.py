@@ -76,19 +76,20 @@ def write(folder, runs):
     ("name", "figure", "verdict"),
     [
         ("P5", "+10.0 (+9.8 to +10.2) and +5.0 (+4.9 to +5.1) points, after", "cannot tell"),
-        ("P6", "+4.0 (+3.8 to +4.2) and +2.0 (+1.9 to +2.1) points", "holds"),
-        ("P8", "+3.0 (+2.8 to +3.2) and +1.5 (+1.4 to +1.6) points", "holds"),
-        ("P10", "-1.0 (-1.2 to -0.8) and -0.5 (-0.6 to -0.4) points", "does not hold"),
+        ("P6", "+4.0 (+3.8 to +4.2) and +2.0 (+1.9 to +2.1) points", "cannot tell"),
+        ("P8", "+3.0 (+2.8 to +3.2) and +1.5 (+1.4 to +1.6) points", "cannot tell"),
+        ("P10", "-1.0 (-1.2 to -0.8) and -0.5 (-0.6 to -0.4) points", "cannot tell"),
         ("P14", "+2.1 (+1.9 to +2.3) and +1.00 (+1.00 to +1.00) points", "holds"),
         ("P15", "+3.0 (+2.8 to +3.2) and +1.5 (+1.4 to +1.6) points, 40", "holds"),
         ("P16", "+11.8 (+11.6 to +12.0) points of gap; 1.0 to 2.0 times", "cannot tell"),
         ("P18", "+0.10 (+0.10 to +0.10) points, 40 classes", "holds"),
         ("P24", "+0.60 (+0.60 to +0.60) more than without columns", "holds"),
-        ("P26", "+6.0 (+5.8 to +6.2) without conv3, +5.0 (", "holds"),
+        ("P26", "+6.0 (+5.8 to +6.2) without conv3, +5.0 (", "cannot tell"),
         ("P29", "+4.0 (+3.8 to +4.2) points of error, +3.6 (+3.4 to", "holds"),
     ],
 )
 def test_findings_in_made_up_runs(tmp_path, name, figure, verdict):
+    """However clear: nets of eight epochs do not decide on trained ones (P6, P8, P10, P26)."""
     record_runs(tmp_path)
     result = judge_tiny_imagenet(name, folder=tmp_path)
     assert result.ours.startswith(figure) and result.verdict == verdict
@@ -192,5 +193,5 @@ def test_a_result_is_shown(tmp_path, monkeypatch):
         "top-1 error, and 2.0 (1.9 to 2.1) off the top-5 error."
     )
     assert row.found_tiny == fact and fact in row._repr_html_()
-    assert repr(row).endswith(f"Tiny ImageNet: {result.ours}. holds")
-    assert f">{result.ours}, holds</td>" in table(claims().values())
+    assert repr(row).endswith(f"Tiny ImageNet: {result.ours}. cannot tell")
+    assert f">{result.ours}, cannot tell</td>" in table(claims().values())
