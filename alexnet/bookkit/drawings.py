@@ -4,16 +4,12 @@ A drawing is 360 units wide, the width of a phone, unless it shows a photograph 
 Blue is the first column or what is smaller, orange the second column or what is larger.
 """
 
-import io
-from base64 import b64encode
 from collections.abc import Collection, Mapping, Sequence
-from functools import lru_cache
 from html import escape
 from math import ceil, floor, log2, log10
 from textwrap import wrap
 
 import numpy as np
-from PIL import Image
 
 from alexnet.bookkit.stats import Interval, verdict
 from alexnet.bookkit.svg import (
@@ -1145,7 +1141,7 @@ def draw_filtered(
         body += element("text", escape(title), x=x, y=12)
     if weights is not None:
         body += element("text", "kernel", x=wide + 21, y=71, text_anchor="middle")
-        body += _sharp_image(_signed_pixels(weights), wide + 6, 77, 30)
+        body += _sharp_image(_weight_pixels(weights), wide + 6, 77, 30)
         box = {"x": wide + 6, "y": 77, "width": 30, "height": 30}
         body += element("rect", **box, fill="none", stroke="currentColor", stroke_opacity=0.5)
     return svg(wide + 200, high + 22, label, body)
@@ -1241,17 +1237,9 @@ def _weight_pixels(weights: np.ndarray) -> np.ndarray:
 
 def _sharp_image(pixels: np.ndarray, x: float, y: float, side: float) -> str:
     """Colored squares with sharp edges at any size; ``pixels`` is uint8 (H, W, 3)."""
-    href = _encode_sharp(pixels.tobytes(), pixels.shape)
+    href = embed_image(pixels, lossless=True)
     place = {"x": f"{x:.1f}", "y": f"{y:.1f}", "width": f"{side:.1f}", "height": f"{side:.1f}"}
     return element("image", href=href, **place, style="image-rendering:pixelated")
-
-
-@lru_cache(maxsize=64)  # an explorer draws the same maps at each of its stops
-def _encode_sharp(pixels: bytes, shape: tuple[int, ...]) -> str:
-    file = io.BytesIO()
-    image = np.frombuffer(pixels, np.uint8).reshape(shape)
-    Image.fromarray(image).save(file, "webp", lossless=True, quality=100)
-    return f"data:image/webp;base64,{b64encode(file.getvalue()).decode()}"
 
 
 def _rgb(color: str) -> list[int]:

@@ -142,20 +142,22 @@ def outline(x: float, y: float, side: float, color: str) -> str:
     )
 
 
-def embed_image(image: np.ndarray) -> str:
+def embed_image(image: np.ndarray, lossless: bool = False) -> str:
     """Encode an image as a WebP data URI, for ``href`` or ``src``.
 
     Args:
         image: uint8 (H, W, 3), 0 to 255.
+        lossless: for few pixels, whose edges stay sharp at any size.
     """
-    return _embed_pixels(image.tobytes(), image.shape)
+    return _embed_pixels(image.tobytes(), image.shape, lossless)
 
 
-@lru_cache(maxsize=8)  # an explorer draws the same photograph at each of its stops
-def _embed_pixels(pixels: bytes, shape: tuple[int, ...]) -> str:
+@lru_cache(maxsize=64)  # an explorer draws the same images at each of its stops
+def _embed_pixels(pixels: bytes, shape: tuple[int, ...], lossless: bool) -> str:
     file = io.BytesIO()
     image = np.frombuffer(pixels, np.uint8).reshape(shape)
-    Image.fromarray(image).save(file, "webp", quality=80, method=6)
+    options = {"lossless": True, "quality": 100} if lossless else {"quality": 80, "method": 6}
+    Image.fromarray(image).save(file, "webp", **options)
     return f"data:image/webp;base64,{b64encode(file.getvalue()).decode()}"
 
 

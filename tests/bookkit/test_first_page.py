@@ -1349,3 +1349,31 @@ def test_by_touch(browser, site, predictor):
         assert box["y"] + box["height"] == pytest.approx(664, abs=1)
         visit.locate(".net-list-close").tap()
         expect(visit.locate(".net-list li")).to_be_hidden()
+
+
+def test_a_phone_shows_one_layer_until_it_is_asked_for_all(browser, site):
+    """A link to a map of another layer shows all."""
+    with Visit(browser, site, **PHONE, **STILL) as visit:
+        visit.loaded()
+        expect(visit.locate(".net-block[data-layer=conv1]")).to_be_visible()
+        expect(visit.locate(".net-block[data-layer=conv3]")).to_be_hidden()
+        visit.locate(".net-more").tap()
+        expect(visit.locate(".net-block[data-layer=conv3]")).to_be_visible()
+        expect(visit.locate(".net-more")).to_be_hidden()
+        visit.restart("#net=red_panda&look=conv3.5")
+        expect(visit.locate(".net-panel")).to_contain_text("conv3, map")
+        expect(visit.locate(".net-block[data-layer=fc8]")).to_be_visible()
+
+
+def test_the_square_can_make_a_banana_of_the_goldfish():
+    """As the page asks its readers to; with the net that it has, not the one of these tests."""
+    net, _, _ = quantized("tiny-imagenet")
+    gray, size = first_page.gray_of(net), first_page.SQUARE["size"]
+    path = first_page.PHOTOGRAPHS / "goldfish.webp"
+    image = resize_center_crop(decode_image(path), net.resize)
+    found = set()
+    for x, y in itertools.product(range(12, 56, 8), repeat=2):
+        seen = first_page.cover(image, {"x": x, "y": y, "size": size}, gray)
+        answer = first_page.forward(net, seen).probabilities.argmax()
+        found.add(first_page.short(net.class_name(int(answer))))
+    assert found == {"goldfish", "banana"}
