@@ -639,6 +639,15 @@
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && state.look) closePanel();
   });
+  // On a phone the panel is a sheet, which would lie over what the reader opens below it
+  const isSheet = matchMedia("(max-width: 767px)"); // as in page.css
+  document.addEventListener("click", ({ target }) => {
+    const opens = target instanceof Element && target.closest("summary, .guess-answer > button");
+    if (opens && isSheet.matches && state.look?.pinned && !panel.contains(target)) {
+      lookAt(null);
+      page.touch();
+    }
+  });
 
   page.onPass((pass) => {
     const isNew = !last;

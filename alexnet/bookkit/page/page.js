@@ -1174,6 +1174,7 @@
     const { x, y, size } = first.square;
     const stops = [[x, y], ...GLIDE, [x, y]];
     let start = 0;
+    isGliding = true;
     /** @param {number} now */
     const step = (now) => {
       start ||= now;
@@ -1186,16 +1187,23 @@
       state.square = { x: mix(0), y: mix(1), size };
       showSquare();
       compute();
-      if (place < stops.length - 1) requestAnimationFrame(step);
+      isGliding = place < stops.length - 1;
+      if (isGliding) requestAnimationFrame(step);
       else root.dataset.glide = "done";
     };
     requestAnimationFrame(step);
   }
 
+  let isGliding = false;
   let isStopped = matchMedia("(prefers-reduced-motion: reduce)").matches;
   for (const kind of ["pointerdown", "keydown", "wheel", "touchstart"]) {
     const stop = () => {
       isStopped = true;
+      if (!isGliding || isTouched) return;
+      // Back in its corner, not where it happens to be: it would hide a part of what is chosen
+      state.square = { ...first.square };
+      showSquare();
+      compute();
     };
     addEventListener(kind, stop, { once: true, passive: true, capture: true });
   }
