@@ -1,6 +1,7 @@
 """Claims of the paper as HTML: a card for each, and the page that has them all."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ SIGNS = {
 # As the claims are listed: who looks through them looks for these
 _FAILED_FIRST = sorted(VERDICTS, key=lambda verdict: verdict != "does not hold")
 _EVIDENCE = ("counted", "on the paper's data", "on other data", "")  # see Claim.evidence
+_REASON = "color: var(--pst-color-text-base); display: inline-block; font-style: normal;"
 _CHOSEN = "font-weight: 700; text-decoration: none;"
 RULE = "measuring.html#how-a-claim-is-judged"
 
@@ -38,22 +40,29 @@ def card(row: "Claim") -> str:
 
 
 def _line(row: "Claim") -> str:
-    """Write a claim as one line, with the paper's figure and the book's; it opens to the card."""
+    """Write a claim in short, with the paper's figure and the book's; it opens to the card."""
     figures = [] if row.paper == "–" else [f"paper: {row.paper}"]
-    if row.ours:
-        figures.append(f"here: {row.ours.replace('-', '−')}")
     if row.logs.strip("–"):
         figures.append(f"logs of 2012: {row.logs}")
-    if tiny := row.tiny_imagenet:
-        here = f"Tiny ImageNet: {tiny.ours.replace('-', '−')}"
-        figures.append(here + (f" ({tiny.verdict})" if row.ours else ""))
-    topic = element("strong", escape(row.claim[0].upper() + row.claim[1:]))
-    words = topic + element("span", escape(" · ".join(figures)))
+    if row.ours and not row.measured:
+        figures.append(f"here: {row.ours}")
+    words = element("strong", escape(row.claim[0].upper() + row.claim[1:]))
+    words += element("span", escape(" · ".join(figures))) if figures else ""
+    for outcome in row.outcomes:
+        ours = escape(f"{outcome.found.data}: {_with_minus(outcome.found.ours)}")
+        if outcome.why != row.verdict:
+            why = f"{SIGNS[outcome.verdict]} {outcome.why}"
+            ours += "&nbsp; " + element("em", escape(why), style=_REASON)
+        words += element("span", ours)
     name = element("span", row.name, **{"class": "claim-name"})
     summary = element("summary", name + _sign(row) + element("span", words))
     where = element("a", "Where it is judged", href=f"{row.page}.html#claim-{row.name}")
     opened = element("p", _verdict(row) + ". " + where) + _said(row) + _behind(row)
     return _block(row, element("details", summary + opened, **{"class": "entry"}))
+
+
+def _with_minus(figure: str) -> str:
+    return figure.replace("-", "−")
 
 
 def _block(row: "Claim", body: str) -> str:
@@ -92,22 +101,23 @@ def _behind(row: "Claim") -> str:
 def tally(rows: Iterable["Claim"]) -> str:
     """Draw the claims as squares in rows, one for each verdict.
 
-    In each row they are grouped by the evidence. A square leads to its claim, and a verdict to
-    those that have it (see :func:`cards`).
+    In each row they are grouped by the evidence, and counted. A square leads to its claim, and a
+    verdict to those that have it (see :func:`cards`).
     """
     rows = list(rows)
     groups = ""
     for verdict in VERDICTS:
-        squares = dict.fromkeys(_EVIDENCE, "")
+        squares = {evidence: [] for evidence in _EVIDENCE}
         members = [row for row in rows if row.verdict == verdict]
         for row in members:
             link = element("a", row.name, href=f"#claim-{row.name}", title=row.claim)
             square = element("li", link, **{"class": css_class(verdict)})
-            squares[row.evidence] += square
+            squares[row.evidence].append(square)
         kinds = ""
         for evidence in filter(squares.get, squares):
-            words = element("span", escape(evidence)) if evidence else ""
-            kinds += element("div", words + element("ul", squares[evidence]))
+            found = squares[evidence]
+            words = element("span", escape(f"{len(found)} {evidence}")) if evidence else ""
+            kinds += element("div", words + element("ul", "".join(found)))
         sign = element("span", SIGNS[verdict], aria_hidden="true")
         text = f"{sign} {len(members)} {_of_many(verdict, len(members))}"
         heading = element("p", element("a", text, href=f"#{css_class(verdict)}"))
@@ -115,25 +125,35 @@ def tally(rows: Iterable["Claim"]) -> str:
         groups += element("div", heading + kinds, **{"class": "claim-group"})
     picture = element("div", groups, **{"class": "claim-tally"})
     caption = (
-        "The claims of the paper, and what their verdicts rest on: a count, runs on the data set "
-        "of which the paper speaks, or runs on another one, in smaller nets. A square opens its "
-        "line below, a verdict leads to all lines that have it. What holds by construction is a "
-        "recipe, which the package simply follows."
+        "What the verdicts rest on: a count, or training runs, on the data set of which the claim "
+        "speaks or on another one. What holds by construction is a recipe. A square opens its "
+        "line below, and a verdict shows all lines that have it."
     )
-    figure = f'<figure style="margin:1em 0">{picture}{element("figcaption", caption)}</figure>'
-    # Of the reader's guesses, by guesses.js
-    own = element("p", "", **{"class": "guess-tally"}) + element(
-        "div", "", **{"class": "guess-marks"}
-    )
-    return figure + own
+    return f'<figure style="margin:1em 0">{picture}{element("figcaption", caption)}</figure>'
+
+
+def guesses() -> str:
+    """Write two empty places, where guesses.js counts the reader's guesses and lists them."""
+    place = element("p", "", **{"class": "guess-tally"})
+    return place + element("div", "", **{"class": "guess-marks"})
 
 
 def _of_many(verdict: str, number: int) -> str:
     """A verdict as the predicate of a number of claims."""
+    said = verdict.replace("cannot tell", "cannot be told")
     if number == 1:
-        return verdict
-    plural = {"holds": "hold", "does not hold": "do not hold", "cannot tell": "cannot be told"}
-    return plural.get(verdict, verdict.replace("holds", "hold"))
+        return said
+    return said.replace("does not hold", "do not hold").replace("holds", "hold")
+
+
+def _numbers(verdict: str, members: Sequence["Claim"]) -> str:
+    """How many claims have a verdict; and hidden the same for each chapter that has some."""
+    text = f"{len(members)} {_of_many(verdict, len(members))}"
+    shown = element("span", text, **{"class": "of-all"})
+    for chapter, number in Counter(row.page for row in members).items():
+        text = f"{number} {_of_many(verdict, number)}"
+        shown += element("span", text, style="display: none", **{"class": f"of-{chapter}"})
+    return shown
 
 
 def cards(rows: Iterable["Claim"], chapters: Mapping[str, str]) -> str:
@@ -151,8 +171,7 @@ def cards(rows: Iterable["Claim"], chapters: Mapping[str, str]) -> str:
     for verdict in _FAILED_FIRST:
         name = css_class(verdict)
         members = [row for row in rows if row.verdict == verdict]
-        number = _of_many(verdict, len(members))
-        heading = element("p", f"{len(members)} {number}", **{"class": "claim-heading"})
+        heading = element("p", _numbers(verdict, members), **{"class": "claim-heading"})
         lines = "".join(map(_line, members))
         sets += element("div", heading + lines, id=name, **{"class": "claim-set"})
         links += element("a", f"{SIGNS[verdict]} {_of_many(verdict, 2)}", href=f"#{name}")
@@ -170,6 +189,9 @@ def cards(rows: Iterable["Claim"], chapters: Mapping[str, str]) -> str:
         rules.append(
             f"{is_chosen} .claim-set:not(:has(.in-{chapter}, .claim:target)) {{ display: none; }}"
         )
+        of_both = f"{is_chosen} .claim-set:has(.in-{chapter})"
+        rules.append(f"{of_both} .of-all {{ display: none; }}")
+        rules.append(f"{of_both} .of-{chapter} {{ display: inline !important; }}")
         found = {row.verdict for row in rows if row.page == chapter}
         for verdict in VERDICTS:
             if verdict not in found:
@@ -210,8 +232,8 @@ def table(rows: Iterable["Claim"]) -> str:
             row.claim,
             row.paper,
             row.logs or "–",
-            f"{tiny.ours}, {tiny.verdict}" if tiny else "–",
-            row.ours or "–",
+            _with_minus(f"{tiny.ours}, {tiny.verdict}") if tiny else "–",
+            _with_minus(row.ours or "–"),
             row.section,
             notes,
         )

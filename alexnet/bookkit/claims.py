@@ -8,12 +8,19 @@ from the rule in :mod:`alexnet.bookkit.stats`; so no figure in the book is stale
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from alexnet.bookkit.cards import card
 from alexnet.bookkit.findings import Finding, configuration, finding
 from alexnet.bookkit.paths import RECORD, missing_from_wheel
-from alexnet.bookkit.stats import confidence_level, counted_verdict, measured_verdict, size
+from alexnet.bookkit.stats import (
+    confidence_level,
+    counted_verdict,
+    doubts,
+    measured_verdict,
+    size,
+)
 from alexnet.bookkit.tiny_imagenet import tiny_finding
 from alexnet.console import printable
 from alexnet.experiments.runner import RUNS
@@ -26,6 +33,8 @@ _SIZE_IN_WORDS = {
 }
 _NUMBER = re.compile(r"−?\d[\d,]*(?:\.\d+)?")
 _TIMES = ("never", "once", "twice", "three times", "four times", "five times")
+# For what was run instead of what a claim speaks of
+_IN_WORDS = {"weight_decay": "decay", "device": "on", "cuda": "a GPU", "cpu": "a CPU"}
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,20 @@ class TinyImageNetResult:
     ours: str
     verdict: str
     looks: int  # as in Measurement
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the runs on one data set say of a claim."""
+
+    found: Finding
+    verdict: str
+    doubts: list[str]  # why they cannot tell, in a few words for each effect; nothing if they can
+
+    @property
+    def why(self) -> str:
+        """The verdict, or why there is none."""
+        return "; ".join(dict.fromkeys(filter(None, self.doubts))) or self.verdict
 
 
 @dataclass(frozen=True, repr=False)
@@ -159,6 +182,24 @@ class Claim:
         """What should be known with it, in whole sentences."""
         return self.why and f"{self.why[0].upper()}{self.why[1:].removesuffix('.')}."
 
+    @cached_property
+    def outcomes(self) -> list[Outcome]:
+        """What the recorded runs say of it, first those on CIFAR-10; nothing if there are none.
+
+        Raises:
+            FileNotFoundError: outside a checkout of the repository.
+        """
+        outcomes = []
+        if self.measured:
+            found = finding(self.name, self.measured.looks)
+            why = doubts(found.effects, _other_setting(self, found))
+            outcomes.append(Outcome(found, self.verdict, why))
+        if self.tiny_imagenet:
+            found = tiny_finding(self.name, self.tiny_imagenet.looks)
+            why = doubts(found.effects, found.other_setting)
+            outcomes.append(Outcome(found, self.tiny_imagenet.verdict, why))
+        return outcomes
+
     def __repr__(self) -> str:
         notes = f" ({self.notes})" if self.notes else ""
         tiny = ""
@@ -235,16 +276,29 @@ def judge(row: Claim, found: Finding | None = None) -> tuple[str, str | None]:
         return "holds by construction", None
     if row.kind == "counted":
         return counted_verdict(row.paper, row.ours, row.agreement), None
-    setting = dict(row.measured.setting)
-    data, net = setting.pop("data"), setting.pop("net")
+    setting = row.measured.setting
     configs = [configuration(run) for run in found.runs]
-    was_run = not setting or any(setting.items() <= config.items() for config in configs)
-    is_comparable = found.data == data and all(config["net"] == net for config in configs)
+    has_net = all(config["net"] == setting["net"] for config in configs)
+    is_comparable = found.data == setting["data"] and has_net
     effect = found.effects[0]
     return (
-        measured_verdict(found.effects, was_run),
+        measured_verdict(found.effects, not _other_setting(row, found)),
         size(effect, row.measured.figure, is_comparable),
     )
+
+
+def _other_setting(row: Claim, found: Finding) -> str:
+    """What was run instead of what the claim itself speaks of, in a few words; or nothing."""
+    setting = {k: v for k, v in row.measured.setting.items() if k not in ("data", "net")}
+    configs = [configuration(run) for run in found.runs]
+    if not setting or any(setting.items() <= config.items() for config in configs):
+        return ""
+    for field, wanted in setting.items():
+        ran = sorted({str(config[field]) for config in configs if config[field]})  # 0: without it
+        if str(wanted) not in ran:
+            values = [_IN_WORDS.get(value, value) for value in (*ran, str(wanted))]
+            return f"{_IN_WORDS.get(field, field)} {' and '.join(values[:-1])}, not {values[-1]}"
+    return "another setting"
 
 
 def judge_tiny_imagenet(

@@ -5,26 +5,29 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 
+from alexnet.bookkit.cards import SIGNS
 from alexnet.bookkit.claims import Claim
-from alexnet.bookkit.findings import Finding, finding
+from alexnet.bookkit.findings import Finding
 from alexnet.bookkit.stats import Effect, Interval
 from alexnet.bookkit.svg import BOTH, FIRST, SECOND, element, line, svg
-from alexnet.bookkit.tiny_imagenet import tiny_finding
 
 _WIDTH, _MIDDLE, _REACH = 360, 180, 170  # no effect is in the middle, the ends are 170 from it
-_LABEL, _BAR, _AXIS = 20, 13, 40  # heights of a row's words, of each of its bars, and of an axis
+_LEGEND, _AXIS = 22, 40  # heights of what the dots mean, and of an axis
+_LABEL, _BAR, _GAP = 15, 14, 6  # heights of a row's words, of each of its bars, and below it
 _BACKGROUND = "var(--pst-color-background, #fff)"
 _FRACTIONS = ("P24", "P25")  # claims whose effects lie between 0 and 1
 _TICKS = {
     "points": (-50, -10, -2, 0, 2, 10, 50),
     "times": (1 / 8, 1 / 2, 1, 2, 8),
 }
+_UNITS = {"points": "in points", "times": "as a factor"}
 
 
 @dataclass(frozen=True)
 class _Bar:
     effect: Effect
     verdict: str
+    doubt: str  # why it cannot be told
     is_tiny: bool  # on Tiny ImageNet
     scale: int  # 100 for fractions
 
@@ -37,7 +40,17 @@ class _Bar:
 class _Row:
     claim: str
     label: str
-    bars: list[_Bar]  # one or two, as it was measured on Tiny ImageNet as well
+    bars: list[_Bar]  # two if Tiny ImageNet has the same verdict, and for the same reason
+
+    @property
+    def height(self) -> int:
+        return _LABEL + _BAR * len(self.bars) + _GAP
+
+    @property
+    def tag(self) -> str:
+        """Sign and verdict, or why there is none."""
+        bar = self.bars[0]
+        return f"{SIGNS[bar.verdict]} {bar.doubt or bar.verdict}"
 
     @property
     def unit(self) -> str:
@@ -47,44 +60,46 @@ class _Row:
 def draw_effects(rows: Iterable[Claim]) -> str:
     """Draw the effect behind each claim that was measured, with hollow dots on Tiny ImageNet.
 
+    Each row says its verdict, or why the runs cannot tell.
+
     Differences share an axis, which is linear near zero and logarithmic far out, as effects of a
     point and of fifty are to be seen; ratios share another, a logarithmic one. Where an effect
-    depends on the line that is drawn, all of them are, and the bar has the widest of their
-    intervals.
+    depends on the line that is drawn, the least and the largest are, and the bar has the widest of
+    all their intervals.
 
     Args:
         rows: the claims; others than those that were measured are left out.
     """
     drawn = [row for claim in rows for row in _rows_of(claim)]
-    body, y, said = "", 0, []
+    body, y, said = _draw_legend(), _LEGEND, []
     for unit in _TICKS:
         group = sorted((row for row in drawn if row.unit == unit), key=_order)
         end = max(_far_end(row) for row in group)
-        bottom = y + _AXIS + sum(_LABEL + _BAR * len(row.bars) for row in group)
+        bottom = y + _AXIS + sum(row.height for row in group)
         body += _draw_axis(y, bottom, unit, end)
         y += _AXIS
         for row in group:
             body += _draw_row(y, row, end)
             figures = " and ".join(map(_whole_figure, row.bars))
-            said.append(f"{row.claim} {row.label} {figures} {unit}")
-            y += _LABEL + _BAR * len(row.bars)
+            said.append(f"{row.claim} {row.label} {figures} {unit}, {row.tag[2:]}")
+            y += row.height
     return svg(_WIDTH, y + 4, f"Measured effects: {'; '.join(said)}", body)
 
 
 def _rows_of(claim: Claim) -> list[_Row]:
-    """A row for each part of a claim; a ratio and a difference of one have a row each."""
-    found = []
-    if claim.measured:
-        found.append((finding(claim.name, claim.measured.looks), claim.verdict, False))
-    if tiny := claim.tiny_imagenet:
-        found.append((tiny_finding(claim.name, tiny.looks), tiny.verdict, True))
+    """A row for each part of a claim.
+
+    What differs in verdict or in its reason has a row each, as have a ratio and a difference.
+    """
     rows = {}
-    for of_data, verdict, is_tiny in found:
-        for effect in of_data.effects:
-            key = effect.part, bool(effect.no_effect)
-            row = rows.setdefault(key, _Row(claim.name, _label(found[0][0], effect), []))
-            scale = 100 if claim.name in _FRACTIONS else 1
-            row.bars.append(_Bar(effect, verdict, is_tiny, scale))
+    outcomes = claim.outcomes
+    scale = 100 if claim.name in _FRACTIONS else 1
+    for outcome in outcomes:
+        is_tiny = outcome.found.data == "Tiny ImageNet"
+        for effect, doubt in zip(outcome.found.effects, outcome.doubts, strict=True):
+            key = effect.part, bool(effect.no_effect), outcome.verdict, doubt
+            row = rows.setdefault(key, _Row(claim.name, _label(outcomes[0].found, effect), []))
+            row.bars.append(_Bar(effect, outcome.verdict, doubt, is_tiny, scale))
     return list(rows.values())
 
 
@@ -138,9 +153,16 @@ def _text(x: float, y: float, words: str, anchor: str = "start", **more: object)
     return element("text", escape(words), x=f"{x:.0f}", y=y, text_anchor=anchor, **more)
 
 
+def _draw_legend() -> str:
+    drawn = ""
+    for x, name, is_tiny in ((8, "CIFAR-10", False), (88, "Tiny ImageNet", True)):
+        drawn += _dot(x, 10, "currentColor", is_tiny) + _text(x + 9, 14, name)
+    return drawn
+
+
 def _draw_axis(y: float, bottom: float, unit: str, end: float) -> str:
     drawn = _text(2, y + 16, "← against the paper")
-    drawn += _text(_MIDDLE, y + 16, f"in {unit}", "middle", font_weight=600)
+    drawn += _text(_MIDDLE, y + 16, _UNITS[unit], "middle", font_weight=600)
     drawn += _text(_WIDTH - 2, y + 16, "for the paper →", "end")
     for tick in _TICKS[unit]:
         x = _place(tick, unit, end)
@@ -152,23 +174,30 @@ def _draw_axis(y: float, bottom: float, unit: str, end: float) -> str:
 
 
 def _draw_row(y: float, row: _Row, end: float) -> str:
-    figures = " ".join(f"{_figure(bar)} {'○' if bar.is_tiny else '●'}" for bar in row.bars)
     halo = {"paint_order": "stroke", "stroke": _BACKGROUND, "stroke_width": 4}  # over the grid
-    drawn = _text(2, y + 15, f"{row.claim} {row.label}", **halo)
-    drawn += _text(_WIDTH - 2, y + 15, figures, "end", **halo)
+    drawn = _text(2, y + 13, f"{row.claim} {row.label}", font_weight=600, **halo)
+    drawn += _text(_WIDTH - 2, y + 13, row.tag, "end", **halo)
     for at, bar in enumerate(row.bars):
-        drawn += _draw_bar(y + _LABEL + _BAR * at + 4, bar, row.unit, end)
+        middle = y + _LABEL + _BAR * at + _BAR / 2 + 1
+        drawn += _text(2, middle + 4, _figure(bar), **halo)
+        drawn += _draw_bar(middle, bar, row.unit, end)
     return drawn
 
 
 def _draw_bar(y: float, bar: _Bar, unit: str, end: float) -> str:
     color = {"holds": FIRST, "does not hold": SECOND}.get(bar.verdict, BOTH)
-    fill = _BACKGROUND if bar.is_tiny else color
     places = [[_place(value, unit, end) for value in interval] for interval in bar.intervals]
     low, high = min(place[1] for place in places), max(place[2] for place in places)
-    is_one = len(places) == 1
-    drawn = line(low, y, high, y, color, 3 if is_one else 1.5)
-    for mean, _, _ in places:
-        dot = {"cx": f"{mean:.1f}", "cy": y, "r": 4.5 if is_one else 3}
-        drawn += element("circle", fill=fill, stroke=color, stroke_width=2, **dot)
+    means = sorted(place[0] for place in places)
+    if len(means) == 1:
+        drawn = line(low, y, high, y, color, 3)
+    else:
+        drawn = line(low, y, high, y, color, 1.5) + line(means[0], y, means[-1], y, color, 5)
+    for mean in {means[0]: None, means[-1]: None}:
+        drawn += _dot(mean, y, color, bar.is_tiny)
     return drawn
+
+
+def _dot(x: float, y: float, color: str, is_hollow: bool) -> str:
+    fill = _BACKGROUND if is_hollow else color
+    return element("circle", cx=f"{x:.1f}", cy=y, r=4.5, fill=fill, stroke=color, stroke_width=2)

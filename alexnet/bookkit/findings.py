@@ -265,8 +265,13 @@ class Finding:
     effects: tuple[Effect, ...]  # one for each part of the claim
     data: str  # the data set of the runs
     runs: list[dict]  # that it rests on
-    # Not if the claim speaks of something else, or of nets that have learned to the end
-    is_decisive: bool = True
+    # What they are instead of what the claim speaks of, such as nets that learned to the end
+    other_setting: str = ""
+
+    @property
+    def is_decisive(self) -> bool:
+        """Whether the runs are such as the claim speaks of."""
+        return not self.other_setting
 
     def __str__(self) -> str:
         return f"{self.name}: {self.ours}"
@@ -365,8 +370,9 @@ def _dropout(level: float) -> Finding:
         f"{many:+.1f} to {few:+.1f} points of gap, depending on the images; "
         f"{min(ratios):.1f} to {max(ratios):.1f} times the epochs, depending on the error"
     )
-    longer = Effect((*by_test.values(), *by_train.values()), no_effect=1.0, part="epochs")
-    effects = (longer, Effect(tuple(narrowing), part="gap"))
+    intervals = (*by_test.values(), *by_train.values())
+    longer = Effect(intervals, no_effect=1.0, part="epochs", by="error to be reached")
+    effects = (longer, Effect(tuple(narrowing), part="gap", by="number of images"))
     return Finding(
         "Dropout, epochs and gap", ours, effects, _data_of("dropout"), runs + slow + fast
     )
@@ -462,7 +468,7 @@ def _augmentation_time(level: float) -> Finding:
     ours = f"1/{longer.mean:.0f} of the rest of a step"
     effects = (Effect((longer,), no_effect=1.0),)
     data = _data_of("augmentation")
-    return Finding("A step without its augmentation", ours, effects, data, runs)
+    return Finding("Step against its augmentation", ours, effects, data, runs)
 
 
 def _crops_and_flips(level: float) -> Finding:

@@ -129,12 +129,23 @@ class Effect(NamedTuple):
     intervals: tuple[Interval, ...]
     no_effect: float = 0.0  # 1 for ratios
     part: str = ""  # of a claim that has several, in a word
+    by: str = ""  # what tells its intervals apart, where there are several
 
     @property
     def verdict(self) -> str:
         """That of all lines, or "cannot tell" if it depends on the line."""
         found = {verdict(low, high, self.no_effect) for _, low, high in self.intervals}
         return found.pop() if len(found) == 1 else "cannot tell"
+
+    @property
+    def doubt(self) -> str:
+        """Why it cannot be told, in a few words; nothing if it can."""
+        if self.verdict != "cannot tell":
+            return ""
+        found = {verdict(low, high, self.no_effect) for _, low, high in self.intervals}
+        if len(found) == 1:
+            return f"interval includes {'one' if self.no_effect else 'zero'}"
+        return f"depends on the {self.by}"
 
 
 def measured_verdict(effects: Sequence[Effect], setting_was_run: bool = True) -> str:
@@ -155,6 +166,25 @@ def measured_verdict(effects: Sequence[Effect], setting_was_run: bool = True) ->
     if "does not hold" in found:
         return "does not hold"
     return "cannot tell" if "cannot tell" in found else "holds"
+
+
+def doubts(effects: Sequence[Effect], other_setting: str = "") -> list[str]:
+    """Why :func:`measured_verdict` cannot tell, in a few words for each effect.
+
+    Args:
+        effects: one for each part of the claim.
+        other_setting: what was run instead of that of which the claim speaks, or nothing.
+
+    Returns:
+        Nothing for any effect where it can tell.
+    """
+    if measured_verdict(effects, not other_setting) != "cannot tell":
+        return [""] * len(effects)
+    unclear = " and ".join(effect.part for effect in effects if effect.doubt)
+    found = []
+    for effect in effects:
+        found.append(other_setting or effect.doubt or f"{effect.part} clear, {unclear} not")
+    return found
 
 
 def counted_verdict(paper: str, ours: str, agreement: str) -> str:

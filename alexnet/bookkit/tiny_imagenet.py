@@ -126,7 +126,7 @@ def _relu_against_tanh(select: Select, level: float) -> Finding:
     """P5 asks how soon four layers have learned; this is how many errors eight layers make."""
     note = ", after as many epochs"
     found = _errors("ReLU against tanh", _TANH, _WHOLE, 1, note, select, level)
-    return replace(found, is_decisive=False)
+    return replace(found, other_setting="errors, not speed")
 
 
 def _ten_crops(select: Select, level: float) -> Finding:
@@ -156,7 +156,8 @@ def _dropout(select: Select, level: float) -> Finding:
         f"{_points(gap)} of gap; {min(ratios):.1f} to {max(ratios):.1f} times the epochs, "
         "depending on the error; 40 classes"
     )
-    effects = [Effect(tuple(longer), no_effect=1.0, part="epochs"), Effect((gap,), part="gap")]
+    by_error = Effect(tuple(longer), no_effect=1.0, part="epochs", by="error to be reached")
+    effects = [by_error, Effect((gap,), part="gap")]
     return _finding("Dropout, epochs and gap", ours, effects, without + with_it)
 
 
@@ -221,7 +222,9 @@ def _early(measure: Measure) -> Measure:
     """
 
     def measured(select: Select, level: float) -> Finding:
-        return replace(measure(select, level), is_decisive=False)
+        found = measure(select, level)
+        epochs = max(run["config"]["epochs"] for run in found.runs)
+        return replace(found, other_setting=f"{epochs} epochs only")
 
     return measured
 

@@ -245,14 +245,54 @@ def test_the_picture_of_effects_has_every_claim_that_was_measured():
     tiny = {row.name for row in claims().values() if row.tiny_imagenet}
     words = [text.text for text in tree.iter("text")]
     assert {name for text in words for name in re.findall(r"^P\d+", text)} == {*FINDINGS, *tiny}
-    assert "−15.7 ● −0.5 ○" in words and "0.7 to 4.0 ● 1.0 to 4.1 ○" in words
-    assert "Weight decay −15.7 (−16.1 to −15.2) and on Tiny ImageNet −0.5" in drawing
+    assert {"−15.7", "−0.5", "0.7 to 4.0", "1.0 to 4.1"} <= set(words)
+    assert "PCA colour +0.4 (−2.2 to 3.1) and on Tiny ImageNet +0.3" in drawing
     # A ratio on CIFAR-10, and there a difference
-    assert "P5 ReLU against tanh on Tiny ImageNet −3.4 (−4.3 to −2.5) points" in drawing
+    assert "P5 ReLU against tanh on Tiny ImageNet −3.4 (−4.3 to −2.5) points, errors" in drawing
     for part in ("top-1", "gap", "conv4"):  # of P6, P16 and P26
         assert any(text.endswith(f", {part}") for text in words)
     hollow = sum("background" in circle.get("fill") for circle in tree.iter("circle"))
     assert 0 < hollow < drawing.count("<circle")
+
+
+def test_why_the_runs_cannot_tell_follows_from_what_the_verdict_follows_from():
+    whys = {}
+    for row in claims().values():
+        for outcome in row.outcomes:
+            is_open = outcome.verdict == "cannot tell"
+            assert all(outcome.doubts) == any(outcome.doubts) == is_open
+            assert (outcome.why == outcome.verdict) != is_open
+            ours = row.ours if outcome.found.data == "CIFAR-10" else row.tiny_imagenet.ours
+            assert outcome.found.ours == ours
+            whys[row.name, outcome.found.data] = outcome.doubts
+    assert whys["P15", "CIFAR-10"] == ["interval includes zero"]
+    assert whys["P16", "CIFAR-10"] == [
+        "depends on the error to be reached",
+        "gap clear, epochs not",
+    ]
+    assert whys["P18", "CIFAR-10"] == ["decay 0.004, not 0.0005"]
+    assert whys["P28", "CIFAR-10"] == ["on a CPU, not a GPU"]
+    assert whys["P5", "Tiny ImageNet"] == ["errors, not speed"]
+    early = [name for (name, _), why in whys.items() if why[0] == "8 epochs only"]
+    assert early == ["P6", "P8", "P10", "P26"]
+
+
+def test_rows_of_the_picture_say_their_verdict_and_nothing_is_drawn_over_their_figures():
+    drawing = draw_effects(claims().values())
+    tree = ElementTree.fromstring(drawing)
+    texts = [(float(t.get("x")), float(t.get("y")), t.text, t) for t in tree.iter("text")]
+    labels = [text for text in texts if re.match(r"P\d", text[2])]
+    tags = {y: text for x, y, text, t in texts if x == 358 and text[0] in "✓✗?"}
+    assert len(labels) == len(tags) == len({text[1] for text in labels})
+    for _, y, label, _ in labels:
+        assert 6.3 * len(label) + 5.4 * len(tags[y]) < 356  # units, the label in bold
+    figures = [(y, text) for x, y, text, _ in texts if x == 2 and re.match(r"[+−\d]", text)]
+    bars = [line for line in tree.iter("line") if line.get("y1") == line.get("y2")]
+    for y, text in figures:
+        ends = [float(b.get("x1")) for b in bars if abs(float(b.get("y1")) + 4 - y) < 2]
+        assert ends and min(ends) > 2 + 6 * len(text)
+    number = sum(len(row.outcomes) for row in claims().values())
+    assert number < len(figures) and "P18 Weight decay" in [text[2] for text in labels]
 
 
 def test_differences_share_one_axis_and_ratios_another():
@@ -263,7 +303,7 @@ def test_differences_share_one_axis_and_ratios_another():
     assert ticks["−2"] < middle < ticks["2"] < ticks["10"] < ticks["50"] < 360
     steps = [ticks[after] - ticks[before] for before, after in pairwise(["½", "1", "2"])]
     assert abs(steps[0] - steps[1]) <= 1  # of logarithms
-    dots = [float(circle.get("cx")) for circle in tree.iter("circle")]
+    _, _, *dots = (float(circle.get("cx")) for circle in tree.iter("circle"))  # after the legend
     assert ticks["−50"] < min(dots) < ticks["−10"]  # −15.7, of P18
     ends = [float(bar.get(end)) for bar in tree.iter("line") for end in ("x1", "x2")]
     assert min(ends) > 0 and max(ends) == middle + 170  # the farthest end of an interval
@@ -293,18 +333,35 @@ def test_the_tally_and_the_cards_have_every_claim_once():
 
 def test_a_line_has_both_figures_and_opens_to_the_sentences():
     line = cards.cards([claims()["P5"]], {"relu": "ReLU"})
-    figures = "paper: 6 times faster · here: 7.6 times (6.6 to 8.7), with the recipe of 2012"
     summary, _, opened = line.partition("</summary>")
-    assert figures in summary and "The paper says" not in summary
+    assert "<span>paper: 6 times faster</span>" in summary
+    assert "<span>CIFAR-10: 7.6 times (6.6 to 8.7), with the recipe of 2012</span>" in summary
+    assert "after as many epochs&nbsp; <em" in summary and ">? errors, not speed</em>" in summary
+    assert "The paper says" not in summary
     assert claims()["P5"].found in opened and "Why, in detail (P5)" in opened
     logs = cards.cards([claims()["P21"]], {"results": "Results"})
     assert "paper: 37.5 / 17.0 % · logs of 2012: 37.47 / 17.00 %</span>" in logs
     nothing = cards.cards([claims()["P29"]], {"augmentation": "Data augmentation"})
-    assert ">here: +2.5 (+0.3 to +4.6) points of error" in nothing and "logs" not in nothing
-    assert "(+50.9 to +56.0) of gap, 40 classes (holds)</span>" in nothing
+    assert ">CIFAR-10: +2.5 (+0.3 to +4.6) points of error" in nothing and "logs" not in nothing
+    assert "(+50.9 to +56.0) of gap, 40 classes</span>" in nothing
     alone = cards.cards([claims()["P6"]], {"two_gpus": "Two GPUs"})
-    assert "paper: 1.7 and 1.2 points · logs of 2012: 1.70 and 1.23 · Tiny ImageNet: " in alone
-    assert "(+2.9 to +4.5) points</span>" in alone and "The verdict there" not in alone
+    assert "paper: 1.7 and 1.2 points · logs of 2012: 1.70 and 1.23</span>" in alone
+    assert "(+2.9 to +4.5) points&nbsp; <em" in alone and "The verdict there" not in alone
+    counted = cards.cards([claims()["P13"]], {"augmentation": "Data augmentation"})
+    assert "<span>paper: 2048 times · here: 2178 times</span>" in counted
+
+
+def test_the_number_above_the_lines_is_that_of_the_chosen_chapter():
+    rows = claims().values()
+    shown = cards.cards(rows, {row.page: chapter_title(row.page) for row in rows})
+    headings = BeautifulSoup(shown, "html.parser").select(".claim-heading")
+    said = [[span.text for span in heading.select("span")] for heading in headings]
+    assert said[0] == ["3 do not hold", "1 does not hold", "1 does not hold", "1 does not hold"]
+    assert said[2][0] == "10 cannot be told" and "1 cannot be told" in said[2]
+    for heading, verdict in zip(headings, ["does not hold", "holds", "cannot tell"]):
+        (learning,) = heading.select(".of-learning") or [None]
+        members = [row for row in rows if row.page == "learning" and row.verdict == verdict]
+        assert (learning.text.split()[0] if learning else "0") == str(len(members))
 
 
 def test_the_tally_tells_on_what_a_verdict_rests():
@@ -313,7 +370,8 @@ def test_the_tally_tells_on_what_a_verdict_rests():
     kinds = {}
     for group in groups:
         for kind in group.select(".claim-kinds > div"):
-            words = kind.span.text if kind.span else ""
+            number, _, words = (kind.span.text if kind.span else "").partition(" ")
+            assert number in ("", str(len(kind.select("li"))))
             kinds.setdefault(words, []).extend(link.text for link in kind.select("li"))
     rows = claims().values()
     assert sorted(name for names in kinds.values() for name in names) == sorted(claims())

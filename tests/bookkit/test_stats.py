@@ -11,6 +11,7 @@ from alexnet.bookkit.stats import (
     column_color_difference,
     confidence_level,
     counted_verdict,
+    doubts,
     leading_number,
     mean_difference,
     measured_verdict,
@@ -111,6 +112,19 @@ def test_a_claim_of_two_parts_needs_both():
 @pytest.mark.parametrize("interval", [ABOVE, AROUND, BELOW])
 def test_runs_without_the_papers_setting_cannot_tell(interval):
     assert measured_verdict([Effect((interval,))], setting_was_run=False) == "cannot tell"
+    assert doubts([Effect((interval,))], "in another setting") == ["in another setting"]
+
+
+def test_why_a_verdict_is_open():
+    """For each part; and nothing where the verdict is not."""
+    holds, against = Effect((ABOVE,), part="gap"), Effect((BELOW,), part="error")
+    unknown = Effect((AROUND,), part="epochs")
+    assert doubts([holds, unknown]) == ["gap clear, epochs not", "interval includes zero"]
+    assert doubts([holds, against]) == doubts([against, unknown]) == ["", ""]
+    assert Effect((AROUND,), no_effect=1).doubt == "interval includes one"
+    assert Effect((ABOVE, BELOW), by="error").doubt == "depends on the error"
+    assert Effect((AROUND, AROUND), by="error").doubt == "interval includes zero"
+    assert holds.doubt == against.doubt == ""
 
 
 @pytest.mark.parametrize(
