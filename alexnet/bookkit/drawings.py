@@ -1290,7 +1290,7 @@ def draw_cloud(colors: np.ndarray, axes: np.ndarray, added: Sequence[float], lab
     Args:
         colors: (n, 3), 0 to 1, one a dot.
         axes: (3, 3), a principal axis a column, as long as the standard deviation along it; two
-            standard deviations are drawn to either side.
+            standard deviations are drawn to either side, and the first two have their names.
         added: (3,), a color that is added, drawn as an arrow from the middle of the cloud.
         label: alternative text.
     """
@@ -1316,14 +1316,11 @@ def draw_cloud(colors: np.ndarray, axes: np.ndarray, added: Sequence[float], lab
     for i, axis in enumerate(axes.T):
         start = place(middle - 2 * axis)
         end = place(middle + 2 * axis)
-        body += line(*start, *end, FIRST, 3 - i)  # the longest axis is the thickest
-
-    x0, y0 = place(middle)
-    x1, y1 = place(middle + np.asarray(added))
-    arrow = {"x1": f"{x0:.0f}", "y1": f"{y0:.0f}", "x2": f"{x1:.1f}", "y2": f"{y1:.1f}"}
-    head = {"cx": f"{x1:.1f}", "cy": f"{y1:.1f}", "r": 5, "fill": SECOND, "stroke": "#000"}
-    body += element("line", **arrow, stroke=SECOND, stroke_width=4)
-    body += element("circle", **head)
+        body += line(*start, *end, BOTH, 3 - i)  # the longest axis is the thickest
+    for name, axis, right, down in (("first", axes[:, 0], 9, 7), ("second", axes[:, 1], -18, -6)):
+        x, y = place(middle - 2 * axis)
+        body += element("text", name, x=f"{x + right:.0f}", y=f"{y + down:.0f}")
+    body += _arrow(place(middle), place(middle + np.asarray(added)))
 
     half_way = top + side / 2
     turned = f"rotate(-90 12 {half_way})"
@@ -1331,3 +1328,27 @@ def draw_cloud(colors: np.ndarray, axes: np.ndarray, added: Sequence[float], lab
     body += element("text", "red", x=left + side / 2, y=side + 46, **centered)
     body += element("text", "blue", x=12, y=half_way, **centered, transform=turned)
     return svg(left + side + 16, side + 52, label, body)
+
+
+def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
+    """An arrow in black with a white edge, seen on any ground, from a ring to the tip of its head.
+
+    A short arrow has a small head, and one of no length only the ring.
+    """
+    start, end = np.array(start), np.array(end)
+    length = np.linalg.norm(end - start)
+    along = (end - start) / max(length, 1e-9)
+    across = np.array([-along[1], along[0]])
+    size = min(0.6 * length, 11)  # of the head
+    neck = end - size * along
+    corners = [end, neck + size / 2 * across, neck - size / 2 * across]
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
+    shaft = dict(zip(("x1", "y1", "x2", "y2"), (f"{number:.1f}" for number in (*start, *neck))))
+    ring = {"cx": f"{start[0]:.1f}", "cy": f"{start[1]:.1f}", "r": 3.5, "fill": "#fff"}
+    edge = {"stroke": "#fff", "stroke_width": 3, "paint_order": "stroke"}
+    return (
+        element("line", **shaft, stroke="#fff", stroke_width=6)
+        + element("circle", **ring, stroke="#000", stroke_width=1.5)
+        + element("polygon", points=points, fill="#000", **edge)
+        + element("line", **shaft, stroke="#000", stroke_width=3)
+    )
