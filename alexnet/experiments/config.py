@@ -15,7 +15,7 @@ Net = Literal[
     "tiny-imagenet",
 ]
 Activation = Literal["relu", "tanh", "sigmoid"]
-Norm = Literal["none", "paper's alpha", "code's alpha", "within maps", "batch"]
+Norm = Literal["none", "paper's alpha", "code's alpha", "constant", "within maps", "batch"]
 Init = Literal[
     "torch",
     "torch, normal",
@@ -23,6 +23,8 @@ Init = Literal[
     "original",
     "original, biases 1",
     "original, by inputs",
+    "paper, by inputs",
+    "code, by inputs",
     "faint",
     "fainter",
 ]
@@ -57,7 +59,7 @@ INITS_OF_NET: dict[Net, tuple[Init, ...]] = {
     "one-hidden": ("he",),
     "one-hidden, maps dropped": ("he",),
     "half-small": ("he",),
-    "two-column": ("he", "faint"),
+    "two-column": ("he", "faint", "paper, by inputs", "code, by inputs"),
     "first-layer": ("faint", "fainter"),
     "tiny-imagenet": ("he", "faint", "fainter"),
 }

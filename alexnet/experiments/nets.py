@@ -18,6 +18,8 @@ NORMS: dict[str, Callable[[int], nn.Module] | None] = {
     "paper's alpha": lambda channels: LocalResponseNorm(alpha=5e-4),
     # 1e-4 in layer-params-145.cfg, divided by the size
     "code's alpha": lambda channels: LocalResponseNorm(alpha=1e-4),
+    # All are divided by k ** beta = 1.68, and no map hears another one
+    "constant": lambda channels: LocalResponseNorm(alpha=0.0),
     # layers-18pct.cfg
     "within maps": lambda channels: MapNorm(3, alpha=5e-5),
     "batch": nn.BatchNorm2d,
@@ -481,6 +483,22 @@ def _init_original_with_ones(layers: list[nn.Module]) -> None:
         nn.init.ones_(layer.bias)
 
 
+def _init_as_paper(layers: list[nn.Module], middle_std: float) -> None:
+    """A net of eight layers whose signals begin as large as those of the paper's net.
+
+    Weights from N(0, std * sqrt(inputs there / inputs here)), since sums grow with the square root
+    of their inputs: with the std of 2012, 0.01, and ``middle_std`` in conv3 to conv5. Biases as in
+    section 5 of the paper.
+    """
+    with torch.device("meta"):  # the shapes suffice
+        paper = [m for m in AlexNet().modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    for n, (layer, original) in enumerate(zip(layers, paper, strict=True), 1):
+        std = middle_std if n in (3, 4, 5) else 0.01
+        scale = (original.weight[0].numel() / layer.weight[0].numel()) ** 0.5
+        nn.init.normal_(layer.weight, std=std * scale)
+        nn.init.constant_(layer.bias, 1.0 if n in (2, 4, 5, 6, 7) else 0.0)
+
+
 def _init_faint(layers: list[nn.Module]) -> None:
     """The first kernels from N(0, 0.01), as in the paper, the rest as He et al.
 
@@ -503,6 +521,8 @@ INITS: dict[str, Callable[[list[nn.Module]], None]] = {
     "original": _init_original,
     "original, biases 1": _init_original_with_ones,
     "original, by inputs": partial(_init_by_inputs, gains=ORIGINAL_GAINS),
+    "paper, by inputs": partial(_init_as_paper, middle_std=0.01),
+    "code, by inputs": partial(_init_as_paper, middle_std=0.03),
     "faint": _init_faint,
     "fainter": _init_fainter,
 }

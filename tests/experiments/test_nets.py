@@ -113,11 +113,31 @@ def test_an_initialization_for_four_layers_in_a_net_of_eight():
         two_column_alexnet(10, init="original")
 
 
+@pytest.mark.parametrize(
+    ("init", "middle"), [("paper, by inputs", 0.01), ("code, by inputs", 0.03)]
+)
+def test_signals_begin_as_large_as_in_the_papers_net(init, middle):
+    layers = weighted_layers(two_column_alexnet(10, init=init))
+    inputs = [11 * 11 * 3, 5 * 5 * 48, 3 * 3 * 256, 3 * 3 * 192, 3 * 3 * 192, 9216, 4096, 4096]
+    stds = [0.01, 0.01, middle, middle, middle, 0.01, 0.01, 0.01]
+    for layer, number, std in zip(layers, inputs, stds, strict=True):
+        gain = layer.weight.std().item() * layer.weight[0].numel() ** 0.5
+        assert gain == pytest.approx(std * number**0.5, rel=0.06)
+    biases = [layer.bias.unique().item() for layer in layers]
+    assert biases == [0, 1, 0, 1, 1, 1, 1, 0]
+
+
 def test_the_two_alphas():
     paper = FourLayerNet(10, norm="paper's alpha").norm1
     code = FourLayerNet(10, norm="code's alpha").norm1
     assert isinstance(paper, LocalResponseNorm) and isinstance(code, LocalResponseNorm)
     assert paper.alpha / paper.size == 1e-4 and code.alpha == 1e-4
+
+
+def test_the_constant_alone():
+    norm = FourLayerNet(10, norm="constant").norm1
+    x = torch.randn(2, 32, 4, 4) * 100
+    torch.testing.assert_close(norm(x), x / 2**0.75)
 
 
 # The net with a hidden layer for dropout
