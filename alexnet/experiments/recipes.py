@@ -203,14 +203,11 @@ def lrn(runner: Runner) -> None:
     for recipe, epochs, norms in ((RECIPE_TODAY, 1, norms_today), (RECIPE_2012, 4, list(NORMS))):
         best = {norm: find_best_lr(runner, replace(recipe, norm=norm), epochs) for norm in norms}
         runner.run(replace(best["paper's alpha"], epochs=6))
-        constant = best.pop("constant", None)
         run_over_seeds(runner, best.values())
     # Of the recipe of 2012: the first three seeds without normalization lie two points apart,
     # those with the paper's a tenth of a point
     for seed in (3, 4):
         runner.run(replace(best["none"], seed=seed))
-    for seed in (0, 1):  # an afterthought
-        runner.run(replace(constant, seed=seed))
 
 
 def pooling(runner: Runner) -> None:
