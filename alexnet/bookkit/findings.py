@@ -451,7 +451,8 @@ def neighbors_of_the_same_class(experiment: str, folder: Path, level: float) -> 
     more = _points(Interval(*(100 * value for value in difference)))
     ours = f"{more}: {hidden:.0f} % of six, in pixels {pixels:.0f} %"
     effects = (Effect((difference,)),)
-    return Finding("Neighbours of one class, against pixels", ours, effects, file["data"]["name"], [])
+    name = "Neighbours of one class, against pixels"
+    return Finding(name, ours, effects, file["data"]["name"], [])
 
 
 def _neighbors(level: float) -> Finding:
