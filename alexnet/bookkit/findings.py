@@ -431,7 +431,7 @@ def _one_column_gray(level: float) -> Finding:
     ours = f"{more:+.2f} more than without columns; {num_apart} of {len(columns)} nets are apart"
     effects = (Effect((more,)),)
     data = _data_of("specialisation")
-    return Finding("One column grey, one coloured", ours, effects, data, columns + halves)
+    return Finding("Columns differ in colour", ours, effects, data, columns + halves)
 
 
 def neighbors_of_the_same_class(experiment: str, folder: Path, level: float) -> Finding:

@@ -184,7 +184,7 @@ def _columns(select: Select, level: float) -> Finding:
     columns, halves = select(_WHOLE), select(_WHOLE | {"modification": "no columns"})
     more = mean_difference(column_distances(columns), column_distances(halves), level=level)
     ours = f"{more:+.2f} more than without columns"
-    return _finding("One column grey, one coloured", ours, [Effect((more,))], columns + halves)
+    return _finding("Columns differ in colour", ours, [Effect((more,))], columns + halves)
 
 
 def _neighbors(select: Select, level: float) -> Finding:
