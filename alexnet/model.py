@@ -275,18 +275,30 @@ def _classifier(
     yield "fc8", nn.Linear(in_features, num_classes)
 
 
-def _init_paper(model: AlexNet) -> None:
-    """Initialize as in section 5 of the paper.
+def paper_std_and_bias(n: int, middle_std: float) -> tuple[float, float]:
+    """How a layer begins in section 5 of the paper.
 
-    Weights are drawn from N(0, 0.01²). Biases are 1 in conv2, conv4, conv5, fc6 and fc7, so that
-    ReLUs get positive inputs from the start, and 0 elsewhere. The code of 2012 has a standard
-    deviation of 0.03 in conv3 to conv5 (``layers-145.cfg``): ``config.middle_std``.
+    Biases are 1 in conv2, conv4, conv5, fc6 and fc7, so that ReLUs get positive inputs from the
+    start, and 0 elsewhere.
+
+    Args:
+        n: of the layer, 1 for conv1 to 8 for fc8.
+        middle_std: standard deviation in conv3 to conv5: 0.01 in the paper, and 0.03 in the code of
+            2012 (``layers-145.cfg``).
+
+    Returns:
+        The standard deviation of its weights, whose mean is 0, and its biases.
     """
+    return (middle_std if n in (3, 4, 5) else 0.01), (1.0 if n in (2, 4, 5, 6, 7) else 0.0)
+
+
+def _init_paper(model: AlexNet) -> None:
+    """Initialize as in section 5 of the paper, with ``config.middle_std``."""
     layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]  # conv1 to fc8
     for n, layer in enumerate(layers, start=1):
-        std = model.config.middle_std if n in (3, 4, 5) else 0.01
+        std, bias = paper_std_and_bias(n, model.config.middle_std)
         nn.init.normal_(layer.weight, std=std)
-        nn.init.constant_(layer.bias, 1.0 if n in (2, 4, 5, 6, 7) else 0.0)
+        nn.init.constant_(layer.bias, bias)
 
 
 def _init_he(model: AlexNet) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 
 from alexnet.experiments.config import ExperimentConfig
 from alexnet.lrn import LocalResponseNorm, MapNorm
-from alexnet.model import ACTIVATIONS, AlexNet
+from alexnet.model import ACTIVATIONS, AlexNet, paper_std_and_bias
 
 # Normalizations of the four-layer net: number of channels -> module
 NORMS: dict[str, Callable[[int], nn.Module] | None] = {
@@ -493,10 +493,10 @@ def _init_as_paper(layers: list[nn.Module], middle_std: float) -> None:
     with torch.device("meta"):  # the shapes suffice
         paper = [m for m in AlexNet().modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     for n, (layer, original) in enumerate(zip(layers, paper, strict=True), 1):
-        std = middle_std if n in (3, 4, 5) else 0.01
+        std, bias = paper_std_and_bias(n, middle_std)
         scale = (original.weight[0].numel() / layer.weight[0].numel()) ** 0.5
         nn.init.normal_(layer.weight, std=std * scale)
-        nn.init.constant_(layer.bias, 1.0 if n in (2, 4, 5, 6, 7) else 0.0)
+        nn.init.constant_(layer.bias, bias)
 
 
 def _init_faint(layers: list[nn.Module]) -> None:

@@ -642,7 +642,7 @@
   // On a phone the panel is a sheet, which would lie over what the reader opens below it
   const isSheet = matchMedia("(max-width: 767px)"); // as in page.css
   document.addEventListener("click", ({ target }) => {
-    const opens = target instanceof Element && target.closest("summary, .guess-answer > button");
+    const opens = target instanceof Element && target.closest("summary");
     if (opens && isSheet.matches && state.look?.pinned && !panel.contains(target)) {
       lookAt(null);
       page.touch();
