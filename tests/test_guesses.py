@@ -114,14 +114,18 @@ EVIDENCE = """# A page
 
 A paragraph.
 
-<div class="cell"><div class="cell_output" id="next">What comes next</div></div>
+<div class="cell"><div class="cell_output" id="more"><figure>More of it</figure></div></div>
+
+## What comes next
+
+<div class="cell"><div class="cell_output" id="next"><figure>Later</figure></div></div>
 """
 
 
 @pytest.mark.parametrize("press", ["Two.", "Look without a guess", "Show the answer"])
 def test_what_gives_an_answer_away_is_veiled_as_long(tmp_path, browser, press):
-    """The pictures before it, the card and the quotation after it; not what one moves or what
-    comes later."""
+    """The pictures before it, and the card, the quotation and a picture after it; not what one
+    moves, or what comes under the next heading."""
     page, _ = build(tmp_path / "page", EVIDENCE)
     blurred = """() => [...document.querySelectorAll(".cell_output, .admonition")]
         .map((box) => getComputedStyle(box.children[box.matches(".admonition") ? 1 : 0] ?? box))
@@ -130,18 +134,18 @@ def test_what_gives_an_answer_away_is_veiled_as_long(tmp_path, browser, press):
         tab = context.new_page()
         tab.goto(page.as_uri())
         tab.add_style_tag(path=ROOT / "book" / "_static" / "book.css")
-        assert tab.evaluate(blurred) == [False, True, True, True, False]
+        assert tab.evaluate(blurred) == [False, True, True, True, True, False]
         assert tab.locator(".guess-lift").count() == 1  # the answer has another button
         tab.emulate_media(media="print")
-        assert tab.evaluate(blurred) == [False] * 5
+        assert tab.evaluate(blurred) == [False] * 6
         assert not tab.locator(".guess-lift").first.is_visible()
         tab.emulate_media(media="screen")
         tab.evaluate("location.hash = 'claim-P5'")  # as from the page of all claims
-        assert tab.evaluate(blurred) == [False, True, False, True, False]
+        assert tab.evaluate(blurred) == [False, True, False, True, True, False]
         tab.evaluate("location.hash = ''")
-        assert tab.evaluate(blurred) == [False, True, True, True, False]
+        assert tab.evaluate(blurred) == [False, True, True, True, True, False]
         tab.get_by_label(press).or_(tab.get_by_role("button", name=press)).first.click()
-        assert tab.evaluate(blurred) == [False] * 5
+        assert tab.evaluate(blurred) == [False] * 6
         assert tab.locator(".guess-lift, .guess-answer button").count() == 0
         assert tab.get_by_text("Since it is.").is_visible()
 
@@ -156,6 +160,13 @@ REST = """# A page
 **The answer.** *Three.* Since it is.
 
 That is the larger by one.
+
+**Your guess.** And which is smaller?
+
+- Four.
+- Five.
+
+**The answer.** *Four.*
 
 ## What comes next
 

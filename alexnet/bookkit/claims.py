@@ -44,7 +44,7 @@ class Measurement:
     figure: float | None  # the paper's, in the unit of ours, for the size; None: it has none
     setting: dict  # the paper's "data" and "net", and what a run's configuration must have
     looks: int  # at the runs, the last included, until their number was final
-    rate: str  # by what the learning rate was chosen
+    rate: str  # by what the learning rate was chosen; "" where it does not matter
     test_set_error: bool | None  # whether the interval has the test set's own; None: no test set
 
     @property
@@ -66,7 +66,8 @@ class Measurement:
             )
         best = self.rate.startswith("of ")
         rate = f"the best for {self.rate.removeprefix('of ')}" if best else self.rate
-        said += f" The learning rate is {rate}."
+        if rate:
+            said += f" The learning rate is {rate}."
         if self.test_set_error is not None:
             does = "includes" if self.test_set_error else "does not include"
             said += f" The interval {does} what other test photographs would change."

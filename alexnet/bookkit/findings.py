@@ -466,7 +466,8 @@ def _augmentation_time(level: float) -> Finding:
     rest = [1 - fraction for fraction in fractions]
     # Prepared ahead as in 2012, a batch costs nothing if it is ready before the step is.
     longer = ratio(rest, fractions, paired=True, level=level)
-    ours = f"1/{longer.mean:.0f} of the rest of a step"
+    mean, low, high = (f"1/{times:.0f}" for times in longer)
+    ours = f"{mean} of the rest of a step ({high} to {low})"
     effects = (Effect((longer,), no_effect=1.0),)
     data = _data_of("augmentation")
     return Finding("Step against its augmentation", ours, effects, data, runs)

@@ -76,6 +76,7 @@ _AT_LEAST = {
     "last_decay_factor": 0,
     "bias_lr_factor": 0,
     "first_lr_factor": 0,
+    "inner_lr_factor": 0,
     "epochs": 1,
     "target_train_error": 0,
     "pretrain_epochs": 0,
@@ -124,6 +125,7 @@ class ExperimentConfig:
     lr: float = 0.01
     bias_lr_factor: float = 1.0  # learning rate of the biases, as a multiple of lr
     first_lr_factor: float = 1.0  # learning rate of the first layer's weights, as a multiple of lr
+    inner_lr_factor: float = 1.0  # that of all weights between the first and the last layer
     schedule: Schedule = "constant"  # "linear" falls from lr to zero
     epochs: int = 10  # at most
     target_train_error: float = 0.0  # fraction of the training images; a run ends below it

@@ -150,7 +150,7 @@ def make_optimizer(net: nn.Module, config: ExperimentConfig) -> torch.optim.SGD:
     last_decay = decay * config.last_decay_factor
     groups = [
         {"params": weights[:1], "lr": config.lr * config.first_lr_factor, "weight_decay": decay},
-        {"params": weights[1:-1], "lr": config.lr, "weight_decay": decay},
+        {"params": weights[1:-1], "lr": config.lr * config.inner_lr_factor, "weight_decay": decay},
         {"params": weights[1:][-1:], "lr": config.lr, "weight_decay": last_decay},
         {"params": biases, "lr": config.lr * config.bias_lr_factor},
     ]

@@ -14,10 +14,10 @@ one of these choices in italics, word for word:
     **The answer.** *The one whose windows do not.* After 90 epochs ...
 
 On the pages the list becomes a choice to click, which `guesses.js` remembers
-and shows beside the answer. What follows the answer in its cell, up to the
-next heading or question, is a part of it, and covered with it. An answer that
-no question on the page has, or a question without an answer, is a warning,
-and so an error.
+and shows beside the answer. What follows the answer, up to the next heading
+or the cell with the next question, is a part of it, and covered with it. An
+answer that no question on the page has, or a question without an answer, is a
+warning, and so an error.
 """
 
 from html import escape
@@ -78,15 +78,20 @@ def cell_of(node):
 
 
 def mark_rest(paragraph):
-    """Mark what follows an answer in its cell, which is covered with it."""
+    """Mark what follows an answer up to the next heading or question."""
     siblings = paragraph.parent.children
+    following = siblings[paragraph.parent.index(paragraph) + 1 :]
     is_question = begins_with(QUESTION)
-    for node in siblings[paragraph.parent.index(paragraph) + 1 :]:
-        if isinstance(node, (nodes.section, nodes.raw)) or is_question(node):
+    asking = {cell_of(node) for node in following if is_question(node)}
+    asking.discard(cell_of(paragraph))
+    for node in following:
+        if isinstance(node, nodes.section) or is_question(node):
             break
-        if cell_of(node) != cell_of(paragraph):
+        if cell_of(node) in asking:
             break
-        node["classes"].append("guess-rest")
+        # Of a cell with code guesses.js covers what it shows
+        if not isinstance(node, nodes.raw) and "cell" not in node["classes"]:
+            node["classes"].append("guess-rest")
 
 
 def find_questions(document, name):

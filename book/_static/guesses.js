@@ -37,7 +37,7 @@
 
   /**
    * What gives an answer away: pictures and tables between it and its question, but for those that one moves or presses,
-   * and what follows it at once, be it more of the answer, a figure, a card, or the box with the paper's own words.
+   * and what follows it up to the next heading or question, be it text, a figure, a card, or the box with the paper's words.
    * @param {Element} field @param {HTMLElement} answer
    */
   function evidence(field, answer) {

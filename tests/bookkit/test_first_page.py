@@ -845,6 +845,8 @@ def test_parts_are_taken_away_and_put_back(visit, cut):
     visit.after(button.click)
     assert button.get_attribute("aria-pressed") == "true"
     assert visit.bars() != pytest.approx(whole, abs=1e-4)
+    about = f"{button.text_content()}: {button.get_attribute('title')}"  # also for a thumb
+    assert visit.page.text_content(".net-cut-about") == about
     visit.expect_address(f"cut={cut}")
     if cut == "dropout":
         first = visit.page.evaluate(PICTURES)[-1]  # fc7, after dropout in fc6
@@ -852,6 +854,7 @@ def test_parts_are_taken_away_and_put_back(visit, cut):
         assert visit.page.evaluate(PICTURES)[-1] != first
     visit.after(button.click)
     assert visit.bars() == pytest.approx(whole, abs=1e-4)
+    assert visit.page.text_content(".net-cut-about") == ""
 
 
 def test_what_a_cut_column_leaves(visit, predictor):

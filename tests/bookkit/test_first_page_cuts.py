@@ -264,7 +264,8 @@ def check_all_costs(visit, costs):
             assert label == f"{cut.replace('kernel', 'kernel ')} of conv1: {full}"
             assert share == pytest.approx(max(0, value) / most, abs=1e-3)
         else:
-            assert text == (full.partition(" points")[0] if "." in cut else full)
+            number = f"{100 * value:.1f}".replace("-", "−")
+            assert text == (number if "." in cut else full)
             assert share == pytest.approx(max(0, value) / whole, abs=1e-3)
             button = visit.page.locator(f'.net-with-cost:has(> .net-cost[data-of="{cut}"]) button')
             assert button.last.get_attribute("data-cut") == cut

@@ -413,6 +413,13 @@ def test_where_an_epoch_takes_too_long_there_are_fewer_patches(open_page):
     for epoch in ("2", "3"):  # 3 epochs of 16 steps, for 2 of 24
         expect(words.filter(has_text=re.compile(f"^{epoch}$")).first).to_be_attached(timeout=LONG)
     wait_for_end(page)
+    race = "document.querySelector('figure.race').race"
+    [band, _] = page.evaluate(f"{race}.state.presets[0].band")
+    quarters, epochs = len(band["low"]), page.evaluate(f"{race}.state.epochs")
+    points = page.locator(".race-band").first.get_attribute("points")
+    last = max(float(point.split(",")[0]) for point in points.split())
+    # With all patches an epoch of the recorded runs is as long as here one and a half
+    assert last == pytest.approx(56 + (630 - 56) * quarters / 4 / epochs, abs=1)
 
 
 def test_the_error_on_patches_kept_aside(open_page):

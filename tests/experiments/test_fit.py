@@ -136,10 +136,10 @@ def test_the_learning_rate_falls_to_zero(patches, monkeypatch):
     expected = 0.8 * (1 - torch.arange(8.0) / 8)
     assert torch.tensor(rates).allclose(expected[:, None].expand(8, 4))
     rates.clear()
-    factors = {"first_lr_factor": 0.25, "bias_lr_factor": 2.0}
+    factors = {"first_lr_factor": 0.25, "inner_lr_factor": 0.5, "bias_lr_factor": 2.0}
     fit_curve(ExperimentConfig(epochs=1, lr=0.8, schedule="linear", **factors), patches)
     # The first layer, those between, the last one, and the biases
-    expected = torch.outer(1 - torch.arange(4.0) / 4, torch.tensor([0.2, 0.8, 0.8, 1.6]))
+    expected = torch.outer(1 - torch.arange(4.0) / 4, torch.tensor([0.2, 0.4, 0.8, 1.6]))
     assert torch.tensor(rates).allclose(expected)
 
 

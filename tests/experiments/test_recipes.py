@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from alexnet.experiments import recipes
 from alexnet.experiments.config import TINY_IMAGENET, TRANSFER, TWO_COLUMNS, ExperimentConfig
-from alexnet.experiments.nets import REPLACEMENTS
+from alexnet.experiments.nets import NORMS, REPLACEMENTS
 from alexnet.experiments.recipes import (
     EXPERIMENTS,
     TINY_IMAGENET_GROUPS,
     choose_lr,
     find_best_lr,
     first_layer_rate,
+    inner_layers_rate,
     limits,
     order,
     paper_and_code,
@@ -182,6 +183,19 @@ def test_two_nets_that_differ_in_the_rate_of_the_first_layer_only():
     recorded = json.loads((RUNS / "relu.json").read_text(encoding="utf-8"))["runs"]
     configs = [asdict(ExperimentConfig()) | run["config"] for run in recorded]
     assert json.loads(json.dumps(asdict(one))) in json.loads(json.dumps(configs))
+
+
+def test_a_rate_as_a_constant_normalization_would_have_it():
+    """The net is otherwise the one without normalization, whose runs are in lrn.json."""
+    runner = AskedRunner()
+    inner_layers_rate(runner)
+    slower = runner.asked[0]
+    constant = NORMS["constant"](32)
+    assert slower.inner_lr_factor == constant.k ** (-2 * constant.beta)
+    recorded = json.loads((RUNS / "lrn.json").read_text(encoding="utf-8"))["runs"]
+    configs = [asdict(ExperimentConfig()) | run["config"] for run in recorded]
+    plain = replace(slower, inner_lr_factor=1.0)
+    assert json.loads(json.dumps(asdict(plain))) in json.loads(json.dumps(configs))
 
 
 def test_half_of_the_transfer_runs_have_seen_other_classes(monkeypatch):

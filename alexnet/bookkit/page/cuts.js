@@ -197,7 +197,7 @@
     }
     for (const button of all(".net-layer-cut")) {
       const cut = button.dataset.cut ?? "";
-      button.after(makeCost(cut, costWords(cut).split(" points")[0]));
+      button.after(makeCost(cut, points(costOf(cut))));
     }
     const most = Math.max(...KERNEL_CUTS.map(costOf));
     for (const button of all(".net-kernel-cut")) {

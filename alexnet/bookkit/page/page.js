@@ -1016,6 +1016,9 @@
       button.setAttribute("aria-pressed", String(state.cuts.has(cut)));
       root.classList.toggle(`cut-${cut}`, state.cuts.has(cut));
     }
+    const away = all(".net-cuts [data-cut][aria-pressed=true]");
+    const about = away.map((button) => `${button.textContent}: ${button.title}`);
+    one(".net-cut-about").textContent = about.join("; ");
     one(".net-again").hidden = !state.cuts.has("dropout");
     one(".net-whole").hidden = !state.cuts.size && !state.kernels.size;
     const columns = COLUMNS.filter((column) => state.cuts.has(column));

@@ -31,7 +31,7 @@
 /**
  * @typedef {RaceSetting & {name: string, about: string, same: number,
  *     band: {lane: number, low: number[], high: number[]}[]}} RacePreset
- *     same: the learning rate of both where they share one. band: recorded runs on CIFAR-10.
+ *     same: the learning rate of both where they share one. band: recorded runs of this race.
  */
 
 /**
@@ -685,9 +685,16 @@
     return element;
   }
 
-  /** The points of a curve. @param {number[]} errors @param {number} from Its first quarter. */
-  const pointsOf = (errors, from = 1) =>
-    errors.map((error, i) => `${xOf((i + from) / QUARTERS).toFixed(1)},${yOf(error).toFixed(1)}`);
+  /**
+   * The points of a curve.
+   * @param {number[]} errors Of each quarter of an epoch.
+   * @param {number} epoch How many of the epochs on the axis one of these is.
+   */
+  const pointsOf = (errors, epoch = 1) =>
+    errors.map((error, i) => {
+      const x = xOf(((i + 1) * epoch) / QUARTERS);
+      return `${x.toFixed(1)},${yOf(error).toFixed(1)}`;
+    });
 
   const chart = draw("svg", {
     viewBox: "0 0 640 272",
@@ -747,14 +754,22 @@
     if (state.finish === null) return;
     const y = yOf(state.finish);
     chart.append(draw("path", { class: "race-finish", d: `M${left} ${y}H${right}` }));
-    const label = { class: "race-finish-word", x: right - 2, y: y + 14, "text-anchor": "end" };
+    const label = {
+      class: "race-finish-word",
+      x: right - 2,
+      y,
+      dy: "1.15em",
+      "text-anchor": "end",
+    };
     chart.append(draw("text", label, `finish: ${percent(state.finish)}`));
   }
 
   function drawBands() {
-    if (!shownRace()) return; // before a race they would answer the guess
+    const race = shownRace();
+    if (!race) return; // before a race they would answer the guess
+    const epoch = race.epochs / state.epochs; // the runs had all patches in each
     for (const { lane, low, high } of presets[shown.preset]?.band ?? []) {
-      const points = [...pointsOf(low), ...pointsOf(high).reverse()];
+      const points = [...pointsOf(low, epoch), ...pointsOf(high, epoch).reverse()];
       const color = `race-band race-${lane === 0 ? "first" : "second"}`;
       chart.append(draw("polygon", { class: color, points: points.join(" ") }));
     }
@@ -991,9 +1006,11 @@
   function noteOf({ notice, order, count, epochs }, time) {
     if (order.length === count) return notice;
     const seconds = (time / 1000).toFixed(0);
+    const minutes = Math.ceil((time * epochs * order.length) / count / 60_000);
     const less =
       `An epoch of all ${count} patches would take ${seconds} s here, so it has ` +
-      `${order.length}, and the race ${epochs} epochs; it may end in another way.`;
+      `${order.length}, and the race ${epochs} epochs, ${minutes} min in all; it may end in ` +
+      "another way.";
     return `${notice} ${less}`.trim();
   }
 
@@ -1011,7 +1028,7 @@
       const spoken = new Set();
       while (!race.isOver) {
         const quarters = Math.max(...race.runs.map(({ errors }) => errors.length));
-        say(`Epoch ${Math.floor(quarters / QUARTERS) + 1}. ${note}`);
+        say(`Epoch ${Math.floor(quarters / QUARTERS) + 1} of ${race.epochs}. ${note}`);
         await race.quarter(wait);
         showRace();
         race.runs.forEach(({ arrived, stopped }, i) => {
