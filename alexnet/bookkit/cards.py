@@ -1,5 +1,6 @@
 """Claims of the paper as HTML: a card for each, and the page that has them all."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -62,7 +63,7 @@ def _line(row: "Claim") -> str:
 
 
 def _with_minus(figure: str) -> str:
-    return figure.replace("-", "−")
+    return re.sub(r"(?<!\w)-", "−", figure)  # not in "top-1"
 
 
 def _block(row: "Claim", body: str) -> str:

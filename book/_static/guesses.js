@@ -47,10 +47,10 @@
     );
     for (
       let next = answer.nextElementSibling;
-      next?.matches(".cell, .admonition, .guess-rest");
+      next?.matches(".cell, .admonition, .guess-rest, :has(> .guess-rest)");
       next = next.nextElementSibling
     ) {
-      if (next.matches(".admonition, .guess-rest")) outputs.push(next);
+      if (!next.matches(".cell")) outputs.push(next);
       else
         outputs.push(
           ...next.querySelectorAll(`.cell_output:is(:has(.claim), :not(:has(${MOVED})))`),
@@ -64,7 +64,8 @@
     const outputs = evidence(field, answer);
     for (const output of outputs) {
       output.classList.add("guess-veiled");
-      if (isBefore(answer, output)) continue; // the answer's own button is just above
+      if (answer.nextElementSibling?.contains(output)) continue; // its button is just above
+      if (!output.matches(".cell_output")) continue;
       const button = document.createElement("button");
       button.type = "button";
       button.className = "guess-lift";

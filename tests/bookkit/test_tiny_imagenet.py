@@ -75,12 +75,12 @@ def write(folder, runs):
 @pytest.mark.parametrize(
     ("name", "figure", "verdict"),
     [
-        ("P5", "+10.0 (+9.8 to +10.2) and +5.0 (+4.9 to +5.1) points, after", "cannot tell"),
+        ("P5", "+10.0 (+9.8 to +10.2) and +5.0 (+4.9 to +5.1) points, top-1", "cannot tell"),
         ("P6", "+4.0 (+3.8 to +4.2) and +2.0 (+1.9 to +2.1) points", "cannot tell"),
         ("P8", "+3.0 (+2.8 to +3.2) and +1.5 (+1.4 to +1.6) points", "cannot tell"),
         ("P10", "-1.0 (-1.2 to -0.8) and -0.5 (-0.6 to -0.4) points", "cannot tell"),
         ("P14", "+2.1 (+1.9 to +2.3) and +1.00 (+1.00 to +1.00) points", "holds"),
-        ("P15", "+3.0 (+2.8 to +3.2) and +1.5 (+1.4 to +1.6) points, 40", "holds"),
+        ("P15", "+3.0 (+2.8 to +3.2) and +1.5 (+1.4 to +1.6) points, top-1", "holds"),
         ("P16", "+11.8 (+11.6 to +12.0) points of gap; 1.0 to 2.0 times", "cannot tell"),
         ("P18", "+0.10 (+0.10 to +0.10) points, 40 classes", "holds"),
         ("P24", "+0.60 (+0.60 to +0.60) more than without columns", "holds"),
