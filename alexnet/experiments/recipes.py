@@ -132,7 +132,7 @@ def relu(runner: Runner) -> None:
             long.append(config)
             if config.activation == "tanh" and (init, pixels) == ("original", "raw"):
                 # Near the best after two epochs; which is fastest shows later
-                long.append(replace(config, lr=0.03))
+                long += [replace(config, lr=0.03), replace(config, lr=0.003)]
         run_over_seeds(runner, long)
 
 
