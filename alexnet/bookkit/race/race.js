@@ -1010,7 +1010,7 @@
     const less =
       `An epoch of all ${count} patches would take ${seconds} s here, so it has ` +
       `${order.length}, and the race ${epochs} epochs, ${minutes} min in all; it may end in ` +
-      "another way.";
+      "another way than those with all patches, which are the bands, at as many steps.";
     return `${notice} ${less}`.trim();
   }
 
