@@ -104,7 +104,8 @@ def _rows_of(claim: Claim) -> list[_Row]:
 
 
 def _label(found: Finding, effect: Effect) -> str:
-    return ", ".join(filter(None, (found.name.partition(",")[0], effect.part)))
+    name = found.name.partition(",")[0]
+    return f"{name}, {effect.part}" if effect.part else found.name
 
 
 def _order(row: _Row) -> tuple[int, float]:

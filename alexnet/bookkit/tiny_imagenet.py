@@ -126,7 +126,9 @@ def _relu_against_tanh(select: Select, level: float) -> Finding:
     """P5 asks how soon four layers have learned; this is how many errors eight layers make."""
     note = ", top-1 and top-5, after as many epochs"
     found = _errors("ReLU against tanh", _TANH, _WHOLE, 1, note, select, level)
-    return replace(found, other_setting="errors, not speed")
+    [effect] = found.effects
+    effects = (effect._replace(part="errors"),)
+    return replace(found, effects=effects, other_setting="errors, not speed")
 
 
 def _ten_crops(select: Select, level: float) -> Finding:
