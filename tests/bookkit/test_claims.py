@@ -249,7 +249,10 @@ def test_the_picture_of_effects_has_every_claim_that_was_measured():
     assert {"−15.7", "−0.5", "0.7 to 4.0", "1.0 to 4.1"} <= set(words)
     assert "PCA colour +0.4 (−2.2 to 3.1) and on Tiny ImageNet +0.3" in drawing
     # A ratio on CIFAR-10, and there a difference
-    assert "P5 ReLU against tanh on Tiny ImageNet −3.4 (−4.3 to −2.5) points, errors" in drawing
+    assert (
+        "P5 ReLU against tanh, errors on Tiny ImageNet −3.4 (−4.3 to −2.5) points, errors"
+        in drawing
+    )
     for part in ("top-1", "gap", "conv4"):  # of P6, P16 and P26
         assert any(text.endswith(f", {part}") for text in words)
     hollow = sum("background" in circle.get("fill") for circle in tree.iter("circle"))
@@ -293,7 +296,9 @@ def test_rows_of_the_picture_say_their_verdict_and_nothing_is_drawn_over_their_f
         ends = [float(b.get("x1")) for b in bars if abs(float(b.get("y1")) + 4 - y) < 2]
         assert ends and min(ends) > 2 + 6 * len(text)
     number = sum(len(row.outcomes) for row in claims().values())
-    assert number < len(figures) and "P18 Weight decay" in [text[2] for text in labels]
+    assert number < len(figures) and "P18 Weight decay, training error" in [
+        text[2] for text in labels
+    ]
 
 
 def test_differences_share_one_axis_and_ratios_another():
