@@ -218,7 +218,7 @@ def inner_layers_rate(runner: Runner) -> None:
     :func:`lrn`, with such a rate where it would stand behind one, and all else as it was.
     """
     config = replace(RECIPE_2012, lr=0.01)  # the best that lrn() finds for it
-    run_over_seeds(runner, [replace(config, inner_lr_factor=2**-1.5)])
+    run_over_seeds(runner, [config, replace(config, inner_lr_factor=2**-1.5)])
 
 
 def pooling(runner: Runner) -> None:
