@@ -275,7 +275,7 @@ def test_a_missing_file_of_weights_is_named(tmp_path):
 def test_the_tally_is_that_of_the_record():
     text = (ROOT / "book" / "intro.md").read_text(encoding="utf-8")
     tally = re.search(
-        r"makes (\d+) claims .*: (\d+) hold and (\d+) do not; (\d+) hold by construction, "
+        r"has found (\d+) claims .*: (\d+) hold and (\d+) do not; (\d+) hold by construction, "
         r"for (\d+) the runs cannot tell, and (\d+) were not run here",
         text,
     )
