@@ -204,7 +204,7 @@ def test_every_exercise_is_numbered_and_has_its_solution(name):
 def test_every_chapter_has_what_the_paper_says(name):
     """In a quotation, which is a frame everywhere, with who and when in its bold first line."""
     text = "\n\n".join(sources(name))
-    [quotation] = re.findall(r"^> \*\*(.+)\*\*(.*)\n>\n> ", text, re.M)
+    [quotation] = re.findall(r"^> \*\*((?!More: ).+)\*\*(.*)\n>\n> ", text, re.M)
     if name == "book/paper_and_code":
         assert quotation == ("What is compared", "")
     else:

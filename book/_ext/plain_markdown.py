@@ -4,7 +4,8 @@ The chapters are plain Markdown, without directives and roles, so that they
 read well in JupyterLab, VS Code, Colab and on GitHub too. What the pages have
 besides is made here:
 
-- a quotation that begins with a bold line becomes a box with that title;
+- a quotation that begins with a bold line becomes a box with that title, and
+  one whose bold line begins with "More:" folds to it;
 - in the section "Exercises" a paragraph that begins with "Exercise 1." in
   bold becomes a box, and one that begins with "Solution." a folded one, with
   all that follows it up to the next exercise;
@@ -20,6 +21,7 @@ from sphinx import addnodes
 
 REFERENCES = "book/references"
 FIRST_PAGE = "book/intro"
+MORE = "More:"
 
 
 def heading_slug(title):
@@ -45,10 +47,30 @@ def make_box(title, classes, *content):
     return nodes.admonition("", heading, *content, classes=classes)
 
 
+def make_fold(title, content):
+    """Folded to its title; fold.js opens it for a link and on paper."""
+    return [
+        raw_html('<details class="entry"><summary>'),
+        *title,
+        raw_html("</summary>"),
+        *content,
+        raw_html("</details>"),
+    ]
+
+
 def frame_quotations(document):
     for quotation in list(document.findall(nodes.block_quote)):
         bold, rest = split_bold(quotation[0])
-        if bold:
+        text = "".join(part.astext() for part in bold)
+        title = text.removeprefix(MORE).strip()
+        if text.startswith(MORE):
+            fold = make_fold(
+                [nodes.inline("", title[0].upper() + title[1:])],
+                quotation.children[1:],
+            )
+            more = nodes.container("", *fold, classes=["more"])
+            quotation.replace_self(more)
+        elif bold:
             box = make_box([*bold, *rest], ["note"], *quotation.children[1:])
             quotation.replace_self(box)
 
@@ -83,20 +105,14 @@ def boxes_of_exercises(content):
 
 
 def fold_entries(document):
-    """Fold the sections below "One by one"; fold.js opens those linked to."""
+    """Fold the sections below "One by one"."""
     for section in document.findall(nodes.section):
         if section[0].astext() != "One by one":
             continue
         for entry in section.children:
             if isinstance(entry, nodes.section):
                 title, *content = entry.children
-                entry[:] = [
-                    raw_html('<details class="entry"><summary>'),
-                    title,
-                    raw_html("</summary>"),
-                    *content,
-                    raw_html("</details>"),
-                ]
+                entry[:] = make_fold([title], content)
 
 
 def raw_html(markup):
