@@ -526,6 +526,7 @@ def draw_beside(
     right: Sequence[tuple[str, str, bool] | None],
     headings: tuple[str, str],
     label: str,
+    anchors: Mapping[str, str] | None = None,
 ) -> str:
     """Draw two lists of steps beside each other, with a line between those that are the same step.
 
@@ -534,6 +535,7 @@ def draw_beside(
         right: likewise, and whether the step is drawn in orange.
         headings: of the two lists.
         label: alternative text.
+        anchors: where on the page a step on the right leads, by its name.
     """
     pitch, height, width = 22, 18, 160
     sides = [(4, headings[0]), (WIDTH - 4 - width, headings[1])]
@@ -551,8 +553,11 @@ def draw_beside(
             color = SECOND if is_marked else BOTH
             box = {"x": x, "y": y, "width": width, "height": height, "rx": 3}
             fill = {"fill": color, "fill_opacity": 0.3 if is_marked else 0.12}
-            body.append(element("rect", **box, **fill, stroke=color))
-            body.append(element("text", escape(text), x=x + 6, y=y + 13))
+            drawn = element("rect", **box, **fill, stroke=color)
+            drawn += element("text", escape(text), x=x + 6, y=y + 13)
+            if steps is right and name in (anchors or {}):
+                drawn = element("a", drawn, href=f"#{anchors[name]}")
+            body.append(drawn)
             middle = y + height / 2
             if steps is left:
                 places[name] = middle

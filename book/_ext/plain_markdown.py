@@ -9,7 +9,8 @@ besides is made here:
 - in the section "Exercises" a paragraph that begins with "Exercise 1." in
   bold becomes a box, and one that begins with "Solution." a folded one, with
   all that follows it up to the next exercise;
-- below a heading "One by one" each section folds to its heading;
+- below a heading "One by one" each section that has none below it folds to
+  its heading;
 - links to ``references.md#key`` lead to the work with that key in
   ``references.bib``;
 - links to ``#A-heading`` lead to a heading as JupyterLab names it;
@@ -62,7 +63,7 @@ def frame_quotations(document):
     for quotation in list(document.findall(nodes.block_quote)):
         bold, rest = split_bold(quotation[0])
         text = "".join(part.astext() for part in bold)
-        title = text.removeprefix(MORE).strip()
+        title = text.removeprefix(MORE).strip().removesuffix(".")
         if text.startswith(MORE):
             fold = make_fold(
                 [nodes.inline("", title[0].upper() + title[1:])],
@@ -105,13 +106,16 @@ def boxes_of_exercises(content):
 
 
 def fold_entries(document):
-    """Fold the sections below "One by one"."""
+    """Fold the sections below "One by one" that have none below them."""
     for section in document.findall(nodes.section):
         if section[0].astext() != "One by one":
             continue
-        for entry in section.children:
-            if isinstance(entry, nodes.section):
-                title, *content = entry.children
+        for entry in list(section.findall(nodes.section)):
+            title, *content = entry.children
+            has_parts = any(
+                isinstance(part, nodes.section) for part in content
+            )
+            if entry is not section and not has_parts:
                 entry[:] = make_fold([title], content)
 
 

@@ -373,3 +373,11 @@ def test_the_same_step_is_joined_and_a_new_one_is_not():
         [("a", "first"), None], [("b", "new", True), ("a", "1st", False)], ("l", "r"), ""
     )
     assert drawing.count("<line") == 1 and drawing.count("<rect") == 3
+
+
+def test_a_step_on_the_right_leads_to_its_section():
+    steps = [("a", "first"), ("b", "second")]
+    right = [("a", "1st", False), ("b", "2nd", True)]
+    drawing = draw_beside(steps, right, ("l", "r"), "", {"b": "second-of-all"})
+    [link] = re.findall(r"<a .*?</a>", drawing)
+    assert 'href="#second-of-all"' in link and ">2nd<" in link
