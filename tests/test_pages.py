@@ -125,6 +125,20 @@ def test_a_table_of_many_columns_fits_a_phone(browser, host):
         assert table.locator("td").first.evaluate(before) == '"verdict: "'
 
 
+def test_a_link_to_one_claim_undoes_the_choice_of_a_chapter(browser, host):
+    with Visit(browser, f"{host}/book/claims.html", **DESK) as visit:
+        choice = visit.page.get_by_label("chapter")
+        choice.select_option("in-relu")
+        expect(visit.page.locator("#claim-P1")).to_be_hidden()
+        visit.page.locator(".claim-tally").get_by_role("link", name="✗ 3 do not hold").click()
+        expect(choice).to_have_value("in-relu")  # a verdict is chosen with it
+        visit.page.locator(".claim-tally").get_by_role("link", name="P6", exact=True).click()
+        expect(choice).to_have_value("all")
+        expect(visit.page.locator("#claim-P1")).to_be_visible()
+        expect(visit.page.locator("#claim-P6 .entry")).to_have_attribute("open", "")
+        expect(visit.page.locator("#claim-P6")).to_be_in_viewport()
+
+
 # A4 is 210 mm wide, 794 pixels; browsers leave a margin of a centimeter on either side.
 A4 = {"viewport": {"width": 718, "height": 1046}, "color_scheme": "dark"}
 # What of an article reaches beyond the page, or is cut off by a box that would scroll. A formula in

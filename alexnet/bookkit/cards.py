@@ -23,7 +23,9 @@ SIGNS = {
 # As the claims are listed: who looks through them looks for these
 _FAILED_FIRST = sorted(VERDICTS, key=lambda verdict: verdict != "does not hold")
 _EVIDENCE = ("counted", "on the paper's data", "on other data", "")  # see Claim.evidence
-_REASON = "color: var(--pst-color-text-base); display: inline-block; font-style: normal;"
+_REASON = (
+    "color: var(--pst-color-text-base); display: inline-block; font-style: normal; font-weight: 600"
+)
 _CHOSEN = "font-weight: 700; text-decoration: none;"
 RULE = "measuring.html#how-a-claim-is-judged"
 
@@ -52,7 +54,8 @@ def _line(row: "Claim") -> str:
     for outcome in row.outcomes:
         ours = escape(f"{outcome.found.data}: {_with_minus(outcome.found.ours)}")
         if outcome.why != row.verdict:
-            why = f"{SIGNS[outcome.verdict]} {outcome.why}"
+            clear = f"clear of {outcome.clear_of}, but " if outcome.clear_of else ""
+            why = f"{SIGNS[outcome.verdict]} {clear}{outcome.why}"
             ours += "&nbsp; " + element("em", escape(why), style=_REASON)
         words += element("span", ours)
     name = element("span", row.name, **{"class": "claim-name"})
@@ -127,8 +130,8 @@ def tally(rows: Iterable["Claim"]) -> str:
     picture = element("div", groups, **{"class": "claim-tally"})
     caption = (
         "What the verdicts rest on: a count, or training runs, on the data set of which the claim "
-        "speaks or on another one. What holds by construction is a recipe. A square opens its "
-        "line below, and a verdict shows all lines that have it."
+        "speaks or on another one. A square opens its line below, and a verdict shows all lines "
+        "that have it."
     )
     return f'<figure style="margin:1em 0">{picture}{element("figcaption", caption)}</figure>'
 
@@ -161,7 +164,7 @@ def cards(rows: Iterable["Claim"], chapters: Mapping[str, str]) -> str:
     """Write all claims as lines that open, by verdict, with a choice by verdict and by chapter.
 
     The choice needs no script. The verdict stands in the address, such as ``#is-holds``: a link
-    chooses it from anywhere.
+    chooses it from anywhere. A link to one claim undoes the choice, that of a chapter by fold.js.
 
     Args:
         rows: the claims.

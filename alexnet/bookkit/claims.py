@@ -96,6 +96,13 @@ class Outcome:
         """The verdict, or why there is none."""
         return "; ".join(dict.fromkeys(filter(None, self.doubts))) or self.verdict
 
+    @property
+    def clear_of(self) -> str:
+        """What all its intervals exclude although they cannot tell: "zero" or "one"; or nothing."""
+        if self.verdict != "cannot tell" or any(effect.doubt for effect in self.found.effects):
+            return ""
+        return "one" if self.found.effects[0].no_effect else "zero"
+
 
 @dataclass(frozen=True, repr=False)
 class Claim:

@@ -15,12 +15,14 @@ _WIDTH, _MIDDLE, _REACH = 360, 180, 170  # no effect is in the middle, the ends 
 _LEGEND, _AXIS = 22, 40  # heights of what the dots mean, and of an axis
 _LABEL, _BAR, _GAP = 15, 14, 6  # heights of a row's words, of each of its bars, and below it
 _BACKGROUND = "var(--pst-color-background, #fff)"
-_FRACTIONS = ("P24", "P25")  # claims whose effects lie between 0 and 1
+_PERCENT = ("P25",)  # claims with fractions that the record has in points
+_FRACTIONS = ("P24",)  # and with others, which have an axis of their own
 _TICKS = {
     "points": (-50, -10, -2, 0, 2, 10, 50),
     "times": (1 / 8, 1 / 2, 1, 2, 8),
+    "of 1": (-0.2, -0.1, 0, 0.1, 0.2),
 }
-_UNITS = {"points": "in points", "times": "as a factor"}
+_UNITS = {"points": "in points", "times": "as a factor", "of 1": "from 0 to 1"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class _Bar:
     verdict: str
     doubt: str  # why it cannot be told
     is_tiny: bool  # on Tiny ImageNet
-    scale: int  # 100 for fractions
+    scale: int  # 100 for fractions that are shown in points
+    digits: int  # after the point
 
     @property
     def intervals(self) -> list[Interval]:
@@ -54,6 +57,8 @@ class _Row:
 
     @property
     def unit(self) -> str:
+        if self.claim in _FRACTIONS:
+            return "of 1"
         return "times" if self.bars[0].effect.no_effect else "points"
 
 
@@ -63,9 +68,9 @@ def draw_effects(rows: Iterable[Claim]) -> str:
     Each row says its verdict, or why the runs cannot tell.
 
     Differences share an axis, which is linear near zero and logarithmic far out, as effects of a
-    point and of fifty are to be seen; ratios share another, a logarithmic one. Where an effect
-    depends on the line that is drawn, the least and the largest are, and the bar has the widest of
-    all their intervals.
+    point and of fifty are to be seen; ratios share another, a logarithmic one, and fractions that
+    the record does not have in points a third. Where an effect depends on the line that is drawn,
+    the least and the largest are, and the bar has the widest of all their intervals.
 
     Args:
         rows: the claims; others than those that were measured are left out.
@@ -93,13 +98,14 @@ def _rows_of(claim: Claim) -> list[_Row]:
     """
     rows = {}
     outcomes = claim.outcomes
-    scale = 100 if claim.name in _FRACTIONS else 1
+    scale = 100 if claim.name in _PERCENT else 1
+    digits = 2 if claim.name in _FRACTIONS else 1
     for outcome in outcomes:
         is_tiny = outcome.found.data == "Tiny ImageNet"
         for effect, doubt in zip(outcome.found.effects, outcome.doubts, strict=True):
             key = effect.part, bool(effect.no_effect), outcome.verdict, doubt
             row = rows.setdefault(key, _Row(claim.name, _label(outcomes[0].found, effect), []))
-            row.bars.append(_Bar(effect, outcome.verdict, doubt, is_tiny, scale))
+            row.bars.append(_Bar(effect, outcome.verdict, doubt, is_tiny, scale, digits))
     return list(rows.values())
 
 
@@ -137,7 +143,7 @@ def _figure(bar: _Bar) -> str:
     if bar.effect.no_effect:
         ends = [f"{mean:.{0 if mean > 10 else 1}f}" for mean in (min(means), max(means))]
     else:
-        ends = [f"{mean:+.1f}".replace("-", "−") for mean in (min(means), max(means))]
+        ends = [_minus(f"{mean:+.{bar.digits}f}") for mean in (min(means), max(means))]
     return ends[0] if len(means) == 1 else " to ".join(ends)
 
 
@@ -146,8 +152,12 @@ def _whole_figure(bar: _Bar) -> str:
     figure = _figure(bar)
     if len(bar.intervals) == 1:
         _, low, high = bar.intervals[0]
-        figure += f" ({low:.1f} to {high:.1f})".replace("-", "−")
+        figure += _minus(f" ({low:.{bar.digits}f} to {high:.{bar.digits}f})")
     return f"on Tiny ImageNet {figure}" if bar.is_tiny else figure
+
+
+def _minus(figure: str) -> str:
+    return figure.replace("-", "−")
 
 
 def _text(x: float, y: float, words: str, anchor: str = "start", **more: object) -> str:
@@ -167,7 +177,7 @@ def _draw_axis(y: float, bottom: float, unit: str, end: float) -> str:
     drawn += _text(_WIDTH - 2, y + 16, "for the paper →", "end")
     for tick in _TICKS[unit]:
         x = _place(tick, unit, end)
-        name = {1 / 8: "⅛", 1 / 2: "½"}.get(tick, f"{tick}".replace("-", "−"))
+        name = {1 / 8: "⅛", 1 / 2: "½"}.get(tick, _minus(f"{tick}"))
         drawn += _text(x, y + 32, name, "middle")
         is_middle = x == _MIDDLE
         drawn += line(x, y + 36, x, bottom, "currentColor" if is_middle else "#7d828b66", 1)

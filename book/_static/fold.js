@@ -12,8 +12,17 @@
     }
   }
 
+  /** A link to one claim undoes the choice of a chapter on the page of all claims (cards.py). */
+  function showAllChapters(linked) {
+    const choice = linked?.matches(".claim") && linked.closest(".claim-cards")?.querySelector("select");
+    if (!choice || choice.value === "all") return;
+    choice.value = "all";
+    linked.scrollIntoView();
+  }
+
   function openLinked() {
     const linked = document.getElementById(linkedName());
+    showAllChapters(linked);
     const entry = linked?.querySelector(`:scope > ${ENTRIES}`) ?? linked?.closest(ENTRIES);
     if (!entry || entry.open) return;
     entry.open = true;

@@ -255,6 +255,10 @@ def test_the_picture_of_effects_has_every_claim_that_was_measured():
     )
     for part in ("top-1", "gap", "conv4"):  # of P6, P16 and P26
         assert any(text.endswith(f", {part}") for text in words)
+    # In the unit of its line
+    assert (
+        "P24 Columns differ in colour +0.07 (−0.04 to 0.18) and on Tiny ImageNet +0.04" in drawing
+    )
     hollow = sum("background" in circle.get("fill") for circle in tree.iter("circle"))
     assert 0 < hollow < drawing.count("<circle")
 
@@ -277,8 +281,12 @@ def test_why_the_runs_cannot_tell_follows_from_what_the_verdict_follows_from():
     assert whys["P18", "CIFAR-10"] == ["decay 0.004, not 0.0005"]
     assert whys["P28", "CIFAR-10"] == ["on a CPU, not a GPU"]
     assert whys["P5", "Tiny ImageNet"] == ["errors, not speed"]
-    early = [name for (name, _), why in whys.items() if why[0] == "8 epochs only"]
+    early = [name for (name, _), why in whys.items() if why[0] == "too few epochs (8)"]
     assert early == ["P6", "P8", "P10", "P26"]
+    outcomes = [(row.name, outcome) for row in claims().values() for outcome in row.outcomes]
+    clear = {name: outcome.clear_of for name, outcome in outcomes if outcome.clear_of}
+    # Not P8 and P10, which are clear in one of two errors
+    assert clear == {"P5": "zero", "P6": "zero", "P18": "zero", "P26": "zero", "P28": "one"}
 
 
 def test_rows_of_the_picture_say_their_verdict_and_nothing_is_drawn_over_their_figures():
@@ -342,7 +350,10 @@ def test_a_line_has_both_figures_and_opens_to_the_sentences():
     summary, _, opened = line.partition("</summary>")
     assert "<span>paper: 6 times faster</span>" in summary
     assert "<span>CIFAR-10: 7.6 times (6.6 to 8.7), with the recipe of 2012</span>" in summary
-    assert "after as many epochs&nbsp; <em" in summary and ">? errors, not speed</em>" in summary
+    assert (
+        "after as many epochs&nbsp; <em" in summary
+        and ">? clear of zero, but errors, not speed</em>" in summary
+    )
     assert "The paper says" not in summary
     assert claims()["P5"].found in opened and "Why, in detail (P5)" in opened
     logs = cards.cards([claims()["P21"]], {"results": "Results"})
