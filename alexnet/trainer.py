@@ -615,7 +615,8 @@ class Trainer:
         """
         pca = self.augment.pca
         return {
-            "config": self.config.resume_invariant(),
+            # The epochs too: a run that goes on ends where it was to end, unless --epochs says more
+            "config": self.config.resume_invariant() | {"epochs": self.config.epochs},
             "classes": list(self.data.train.classes),
             "words": list(self.data.words),
             "num_images": self.data.num_images,

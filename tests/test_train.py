@@ -582,6 +582,9 @@ def test_what_is_resumed_after_the_end(finished, data_folder, tmp_path, capsys):
     run_train(data_folder, out, "--epochs", "1", "--resume")
     assert capsys.readouterr().err == f"{out} has 1 epochs already: more with --epochs\n"
     assert weights(out) == before
+    run_train(data_folder, out, "--resume")  # to as many epochs as it was begun with
+    assert capsys.readouterr().err == f"{out} has 1 epochs already: more with --epochs\n"
+    assert weights(out) == before
 
 
 @pytest.mark.gpu
