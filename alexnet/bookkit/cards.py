@@ -54,7 +54,7 @@ def _line(row: "Claim") -> str:
     for outcome in row.outcomes:
         ours = escape(f"{outcome.found.data}: {_with_minus(outcome.found.ours)}")
         if outcome.why != row.verdict:
-            clear = f"clear of {outcome.clear_of}, but " if outcome.clear_of else ""
+            clear = "clear, but " if outcome.is_clear else ""
             why = f"{SIGNS[outcome.verdict]} {clear}{outcome.why}"
             ours += "&nbsp; " + element("em", escape(why), style=_REASON)
         words += element("span", ours)

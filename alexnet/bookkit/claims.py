@@ -97,11 +97,10 @@ class Outcome:
         return "; ".join(dict.fromkeys(filter(None, self.doubts))) or self.verdict
 
     @property
-    def clear_of(self) -> str:
-        """What all its intervals exclude although they cannot tell: "zero" or "one"; or nothing."""
-        if self.verdict != "cannot tell" or any(effect.doubt for effect in self.found.effects):
-            return ""
-        return "one" if self.found.effects[0].no_effect else "zero"
+    def is_clear(self) -> bool:
+        """Whether no interval includes no effect, although the runs cannot tell."""
+        doubts = any(effect.doubt for effect in self.found.effects)
+        return self.verdict == "cannot tell" and not doubts
 
 
 @dataclass(frozen=True, repr=False)

@@ -284,9 +284,9 @@ def test_why_the_runs_cannot_tell_follows_from_what_the_verdict_follows_from():
     early = [name for (name, _), why in whys.items() if why[0] == "too few epochs (8)"]
     assert early == ["P6", "P8", "P10", "P26"]
     outcomes = [(row.name, outcome) for row in claims().values() for outcome in row.outcomes]
-    clear = {name: outcome.clear_of for name, outcome in outcomes if outcome.clear_of}
+    clear = [name for name, outcome in outcomes if outcome.is_clear]
     # Not P8 and P10, which are clear in one of two errors
-    assert clear == {"P5": "zero", "P6": "zero", "P18": "zero", "P26": "zero", "P28": "one"}
+    assert clear == ["P5", "P6", "P18", "P26", "P28"]
 
 
 def test_rows_of_the_picture_say_their_verdict_and_nothing_is_drawn_over_their_figures():
@@ -352,7 +352,7 @@ def test_a_line_has_both_figures_and_opens_to_the_sentences():
     assert "<span>CIFAR-10: 7.6 times (6.6 to 8.7), with the recipe of 2012</span>" in summary
     assert (
         "after as many epochs&nbsp; <em" in summary
-        and ">? clear of zero, but errors, not speed</em>" in summary
+        and ">? clear, but errors, not speed</em>" in summary
     )
     assert "The paper says" not in summary
     assert claims()["P5"].found in opened and "Why, in detail (P5)" in opened
