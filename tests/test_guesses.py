@@ -195,6 +195,30 @@ def test_all_of_an_answer_is_covered_up_to_the_next_heading(tmp_path, browser):
         assert rest.is_visible()
 
 
+def test_a_section_behind_an_answer_is_not_covered_although_its_own_answer_is(tmp_path, browser):
+    second = """## Behind
+
+Text of its own.
+
+**Your guess.** And now?
+
+- Two.
+- Neither.
+
+**The answer.** *Neither.* Both are gone.
+
+More of that answer.
+"""
+    first, _, _ = PAGE.partition("**Your guess.** And now?")
+    path, warnings = build(tmp_path / "page", first + second)
+    assert warnings == ""
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    assert page.get_by_text("Text of its own.").is_visible()
+    assert not page.get_by_text("More of that answer.").is_visible()
+    page.close()
+
+
 def test_a_guess_is_remembered_and_shown_beside_the_answer(tab):
     assert tab.locator("fieldset.guess").count() == 2
     assert tab.locator("fieldset.guess p").first.inner_text() == "Which is larger, 2 < 3?"

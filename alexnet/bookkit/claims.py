@@ -175,14 +175,16 @@ class Claim:
     def found_tiny(self) -> str:
         """What came out on Tiny ImageNet, in whole sentences; or nothing.
 
-        With its verdict, unless that is the claim's own.
+        With its verdict and why the runs cannot tell, unless that is the claim's own.
         """
         if not self.tiny_imagenet:
             return ""
         said = _filled(self.plain_tiny, self.tiny_imagenet.ours)
         if self.kind == "measured on Tiny ImageNet":
             return said
-        return f"{said} The verdict there: {self.tiny_imagenet.verdict}."
+        outcome = self.outcomes[-1]
+        why = f" ({outcome.why})" if outcome.why != outcome.verdict else ""
+        return f"{said} The verdict there: {outcome.verdict}{why}."
 
     @property
     def reasons(self) -> str:

@@ -227,7 +227,7 @@ def _early(measure: Measure) -> Measure:
     def measured(select: Select, level: float) -> Finding:
         found = measure(select, level)
         epochs = max(run["config"]["epochs"] for run in found.runs)
-        return replace(found, other_setting=f"too few epochs ({epochs})")
+        return replace(found, other_setting=f"{epochs} epochs only")
 
     return measured
 

@@ -47,7 +47,7 @@
     );
     for (
       let next = answer.nextElementSibling;
-      next?.matches(".cell, .admonition, .guess-rest, :has(> .guess-rest)");
+      next?.matches(".cell, .admonition, .guess-rest, :not(section):has(> .guess-rest)");
       next = next.nextElementSibling
     ) {
       if (!next.matches(".cell")) outputs.push(next);

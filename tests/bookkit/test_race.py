@@ -395,6 +395,19 @@ def test_a_hidden_page_pauses(open_page):
     wait_for_end(page)
 
 
+def test_while_a_race_runs_the_recorded_runs_come_as_far_as_it_does(open_page):
+    page = open_page("whole")
+    start(page)
+    page.wait_for_selector(".race-chart polyline", timeout=LONG)
+    last = """selector => Math.max(...[...document.querySelectorAll(selector)].flatMap(
+        shape => shape.getAttribute('points').split(' ').filter(Boolean).map(parseFloat)))"""
+    curves, bands = page.evaluate(f"[{last}('.race-curve'), {last}('.race-band')]")
+    assert bands <= curves < 300  # of 630, where the recorded runs end
+    page.get_by_role("button", name="Stop").click()
+    wait_for_end(page, "stopped")
+    assert page.evaluate(last, ".race-band") > 600
+
+
 def test_the_reader_stops_it(open_page):
     page = open_page("whole")
     start(page)

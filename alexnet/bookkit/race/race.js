@@ -768,8 +768,12 @@
     const race = shownRace();
     if (!race) return; // before a race they would answer the guess
     const epoch = race.epochs / state.epochs; // the runs had all patches in each
+    // While it runs they come as far as it does, or else they would tell how it ends
+    const quarters = Math.max(...race.runs.map((run) => run.errors.length));
+    const end = current ? Math.floor(quarters / epoch) : undefined;
     for (const { lane, low, high } of presets[shown.preset]?.band ?? []) {
-      const points = [...pointsOf(low, epoch), ...pointsOf(high, epoch).reverse()];
+      const [below, above] = [low, high].map((errors) => pointsOf(errors.slice(0, end), epoch));
+      const points = [...below, ...above.reverse()];
       const color = `race-band race-${lane === 0 ? "first" : "second"}`;
       chart.append(draw("polygon", { class: color, points: points.join(" ") }));
     }
