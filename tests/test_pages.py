@@ -132,7 +132,7 @@ def test_a_link_to_one_claim_undoes_the_choice_of_a_chapter(browser, host):
         expect(visit.page.locator("#claim-P1")).to_be_hidden()
         visit.page.locator(".claim-tally").get_by_role("link", name="3 do not hold").click()
         expect(choice).to_have_value("in-relu")  # a verdict is chosen with it
-        visit.page.locator(".claim-tally").get_by_role("link", name="P6", exact=True).click()
+        visit.page.locator(".claim-tally").get_by_role("link", name="P6 two columns").click()
         expect(choice).to_have_value("all")
         expect(visit.page.locator("#claim-P1")).to_be_visible()
         expect(visit.page.locator("#claim-P6 .entry")).to_have_attribute("open", "")

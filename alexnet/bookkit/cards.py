@@ -103,23 +103,24 @@ def _behind(row: "Claim") -> str:
 
 
 def tally(rows: Iterable["Claim"]) -> str:
-    """Draw the claims as squares in rows, one for each verdict.
+    """Draw the claims as boxes in rows, one for each verdict.
 
-    In each row they are grouped by the evidence, and counted. A square leads to its claim, and a
+    In each row they are grouped by the evidence, and counted. A box leads to its claim, and a
     verdict to those that have it (see :func:`cards`).
     """
     rows = list(rows)
     groups = ""
     for verdict in VERDICTS:
-        squares = {evidence: [] for evidence in _EVIDENCE}
+        boxes = {evidence: [] for evidence in _EVIDENCE}
         members = [row for row in rows if row.verdict == verdict]
         for row in members:
-            link = element("a", row.name, href=f"#claim-{row.name}", title=row.claim)
-            square = element("li", link, **{"class": css_class(verdict)})
-            squares[row.evidence].append(square)
+            name = element("small", row.name) + " " + escape(row.label)
+            link = element("a", name, href=f"#claim-{row.name}", title=row.claim)
+            box = element("li", link, **{"class": css_class(verdict)})
+            boxes[row.evidence].append(box)
         kinds = ""
-        for evidence in filter(squares.get, squares):
-            found = squares[evidence]
+        for evidence in filter(boxes.get, boxes):
+            found = boxes[evidence]
             words = element("span", escape(f"{len(found)} {evidence}")) if evidence else ""
             kinds += element("div", words + element("ul", "".join(found)))
         sign = element("span", SIGNS[verdict], aria_hidden="true")
@@ -130,7 +131,7 @@ def tally(rows: Iterable["Claim"]) -> str:
     picture = element("div", groups, **{"class": "claim-tally"})
     caption = (
         "What the verdicts rest on: a count, or training runs, on the data set of which the claim "
-        "speaks or on another one. A square opens its line below, and a verdict shows all lines "
+        "speaks or on another one. A box opens its line below, and a verdict shows all lines "
         "that have it."
     )
     return f'<figure style="margin:1em 0">{picture}{element("figcaption", caption)}</figure>'

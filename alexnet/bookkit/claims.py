@@ -111,6 +111,7 @@ class Claim:
     """
 
     name: str  # "P1" to "P29"
+    label: str  # in two or three words
     section: str  # of the paper; or "abstract", or "Figure 2"
     claim: str
     # The same in whole sentences, with {paper} and {ours} for the two figures; also {0}, {1} and

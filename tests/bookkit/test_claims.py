@@ -389,11 +389,13 @@ def test_the_tally_tells_on_what_a_verdict_rests():
         for kind in group.select(".claim-kinds > div"):
             number, _, words = (kind.span.text if kind.span else "").partition(" ")
             assert number in ("", str(len(kind.select("li"))))
-            kinds.setdefault(words, []).extend(link.text for link in kind.select("li"))
+            kinds.setdefault(words, []).extend(name.text for name in kind.select("li small"))
     rows = claims().values()
     assert sorted(name for names in kinds.values() for name in names) == sorted(claims())
     assert set(kinds["counted"]) == {row.name for row in rows if row.kind == "counted"}
     assert set(kinds["on the paper's data"]) == {"P5", "P9"}
+    labels = [row.label for row in rows]
+    assert all(labels) and len(set(labels)) == len(labels)
 
 
 @pytest.mark.parametrize(
