@@ -487,38 +487,40 @@ def draw_durations(seconds: Mapping[str, float]) -> str:
     return svg(WIDTH, bottom + 20, ", ".join(described), "".join(body))
 
 
-def draw_sharing(ways: Mapping[str, Mapping[str, tuple[bool, str]]]) -> str:
-    """Draw how two GPUs share the work, one way beside the other.
+def draw_sharing(ways: Mapping[str, tuple[str, Mapping[str, tuple[bool, str]]]]) -> str:
+    """Draw how two GPUs share the work, one way below the other.
 
     Args:
-        ways: by name of a way, for each row, such as the images or a kind of layer: whether a GPU
-            has all of it, or half; and what crosses there, in a word, or nothing.
+        ways: by name of a way, a sentence on it, and for each part, such as the images or a kind of
+            layer: whether a GPU has all of it, or half; and what crosses there, or nothing.
     """
-    left, panel, pitch, full = 64, 99, 40, 38
-    rows = list(next(iter(ways.values())))
+    pitch, full = 112, 44
     body = []
-    for at, row in enumerate(rows):
-        body.append(element("text", escape(row), x=0, y=48 + pitch * at))
     said = []
-    for i, (name, shares) in enumerate(ways.items()):
-        middle = left + panel * (i + 0.5)
-        heading = {"x": middle, "y": 14, "text_anchor": "middle", "font_weight": "bold"}
-        body.append(element("text", escape(name), **heading))
-        for at, (row, (is_whole, crosses)) in enumerate(shares.items()):
-            y = 32 + pitch * at
+    for i, (name, (sentence, shares)) in enumerate(ways.items()):
+        top = pitch * i
+        panel = WIDTH / len(shares)
+        body.append(element("text", escape(name), x=0, y=top + 13, font_weight="bold"))
+        body.append(element("text", escape(sentence), x=0, y=top + 29))
+        said.append(f"{name}: {sentence}")
+        for at, (part, (is_whole, crosses)) in enumerate(shares.items()):
+            middle = panel * (at + 0.5)
+            label = {"x": middle, "y": top + 50, "text_anchor": "middle"}
+            body.append(element("text", escape(part), **label))
+            y = top + 56
             width = full if is_whole else full / 2
             for side, color in ((-1, FIRST), (1, SECOND)):
-                x = middle + side * 25 - width / 2
-                box = {"x": x, "y": y, "width": width, "height": 22}
+                x = middle + side * 29 - width / 2
+                box = {"x": x, "y": y, "width": width, "height": 20}
                 body.append(element("rect", **box, fill=color))
             has = "all" if is_whole else "half"
-            said.append(f"{name}, {row}: {has} on each" + f", {crosses} cross" * bool(crosses))
+            said.append(f"{part}, {has} on each" + f", {crosses} cross" * bool(crosses))
             if crosses:
-                gap = 25 - width / 2
-                body.append(line(middle - gap, y + 11, middle + gap, y + 11, CROSSING, 4))
+                gap = 29 - width / 2
+                body.append(line(middle - gap, y + 10, middle + gap, y + 10, CROSSING, 4))
                 word = {"x": middle, "y": y + 33, "text_anchor": "middle", "fill": CROSSING}
                 body.append(element("text", escape(crosses), **word))
-    return svg(WIDTH, 32 + pitch * len(rows), "; ".join(said), "".join(body))
+    return svg(WIDTH, pitch * len(ways) - 16, "; ".join(said), "".join(body))
 
 
 def draw_beside(

@@ -59,7 +59,7 @@ DRAWINGS = [
     draw_ratios({"weights": (200, 100), "work": (10, 100)}, "conv2"),
     draw_cones(3),
     draw_shares({"weights": {"a": 1, "b": 3}}, [FIRST, SECOND], {"weights": 8}, {"weights": 4}),
-    draw_sharing({"the net": {"a": (True, ""), "b": (False, "c")}, "both": {"a": (True, "d")}}),
+    draw_sharing({"a": ("b", {"c": (True, ""), "d": (False, "e")}), "f": ("g", {"c": (True, "")})}),
     draw_levels({"layer 1": 1e-4, "layer 2": 0.0, "layer 3": 1e9}, -6, 2, "gradient"),
     draw_signal({"conv1": (16.0, 14.0, 0.5), "fc2": (1e9, 1e-9, 1.0)}, -6, 4),
     draw_lineage([("1", "40 %", "a", False), ("2", "", "wider", False), ("3", "", "b", True)]),
@@ -242,12 +242,13 @@ def test_half_a_tint_leaves_the_left_half_as_it_is():
 
 
 def test_half_of_a_row_is_half_as_wide_and_what_crosses_has_a_line():
-    ways = {"net": {"images": (True, ""), "layers": (False, "outputs")}}
+    shares = {"images": (True, ""), "layers": (False, "outputs")}
+    ways = {"net": ("Half of it on each.", shares)}
     root = ElementTree.fromstring(draw_sharing(ways))
     widths = [float(box.get("width")) for box in root.iter("rect")]
     assert widths[0] == widths[1] == 2 * widths[2] == 2 * widths[3]
     [crossing] = root.iter("line")
-    assert "outputs" in [text.text for text in root.iter("text")]
+    assert {"Half of it on each.", "outputs"} <= {text.text for text in root.iter("text")}
     boxes = [float(box.get("x")) for box in root.iter("rect")][2:]
     ends = float(crossing.get("x1")), float(crossing.get("x2"))
     assert ends == (boxes[0] + widths[2], boxes[1])
