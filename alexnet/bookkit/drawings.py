@@ -899,7 +899,8 @@ def draw_shifted(
         body += element("text", f"{tick}", x=f"{x:.0f}", y=216, text_anchor="middle")
     body += line(left, bottom, WIDTH - 2, bottom, "currentColor", 1)
     half = left + unit * other / 2
-    body += element("text", "half", x=f"{half:.0f}", y=top - 3, text_anchor="middle")
+    near = "half-way to another photograph"
+    body += element("text", near, x=f"{half:.0f}", y=top - 3, text_anchor="middle")
     body += line(half, top, half, bottom, BOTH, 1.5)
     body += line(left + unit * other, top, left + unit * other, bottom, BOTH, 5)
     for change in changes:
