@@ -97,7 +97,14 @@ def _landscape() -> str:
 
 
 class Valley:
-    """The valley for a reader to walk down, with any rate, momentum, decay and start."""
+    """The valley for a reader to walk down, with any rate, momentum, decay and start.
+
+    Args:
+        *names: of the presets that have a button; all, if none is named.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self.presets = {name: PRESETS[name] for name in names or PRESETS}
 
     def to_html(self) -> str:
         """The figure as HTML that needs no other file; without scripts it is :meth:`still`."""
@@ -108,7 +115,7 @@ class Valley:
             "steepness": STEEPNESS,
             "start": START,
             "steps": STEPS,
-            "presets": [{"name": name, **setting} for name, setting in PRESETS.items()],
+            "presets": [{"name": name, **setting} for name, setting in self.presets.items()],
         }
         packed = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
         packed = packed.replace("<", "\\u003c")  # so that no "</script>" ends the element
@@ -125,7 +132,7 @@ class Valley:
 
     def still(self) -> str:
         """A drawing of the first walk, for print."""
-        path = descend(**next(iter(PRESETS.values()))).numpy()
+        path = descend(**next(iter(self.presets.values()))).numpy()
         label = f"a walk down a curved valley, which ends at a height of {height(*path[-1]):.3g}"
         return draw_descent(_landscape(), _to_drawing(path), SIZE, label)
 

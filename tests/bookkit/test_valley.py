@@ -145,6 +145,13 @@ def test_the_script_has_what_python_has(html):
     assert {preset.pop("name"): preset for preset in data["presets"]} == PRESETS
 
 
+def test_a_page_may_leave_presets_out():
+    few = Valley("too fast", "no momentum")
+    presets = data_of(few.to_html())["presets"]
+    assert [preset["name"] for preset in presets] == ["too fast", "no momentum"]
+    assert few.still() != Valley().still()  # the first is shown at first
+
+
 # The figure in a browser
 
 OUTCOMES = {
