@@ -539,7 +539,7 @@ def draw_beside(
         label: alternative text.
         anchors: where on the page a step on the right leads, by its name.
     """
-    pitch, height, width = 22, 18, 160
+    pitch, height, width = 27, 23, 160  # for a finger, too
     sides = [(4, headings[0]), (WIDTH - 4 - width, headings[1])]
     body = []
     places = {}  # middle of each step on the left
@@ -556,7 +556,7 @@ def draw_beside(
             box = {"x": x, "y": y, "width": width, "height": height, "rx": 3}
             fill = {"fill": color, "fill_opacity": 0.3 if is_marked else 0.12}
             drawn = element("rect", **box, **fill, stroke=color)
-            drawn += element("text", escape(text), x=x + 6, y=y + 13)
+            drawn += element("text", escape(text), x=x + 6, y=y + 15.5)
             if steps is right and name in (anchors or {}):
                 drawn = element("a", drawn, href=f"#{anchors[name]}")
             body.append(drawn)
