@@ -395,17 +395,24 @@ def test_a_hidden_page_pauses(open_page):
     wait_for_end(page)
 
 
+# Where the curves and the bands of the recorded runs end, once there are any
+ENDS = """() => {
+    const shapes = kind => [...document.querySelectorAll(kind)]
+    const places = kind => shapes(kind).flatMap(
+        shape => shape.getAttribute('points').split(' ').filter(Boolean).map(parseFloat))
+    const [curves, bands] = ['.race-curve', '.race-band'].map(places)
+    return bands.length && [Math.max(...curves), Math.max(...bands)]
+}"""
+
+
 def test_while_a_race_runs_the_recorded_runs_come_as_far_as_it_does(open_page):
-    page = open_page("whole")
+    page = open_page()
     start(page)
-    page.wait_for_selector(".race-chart polyline", timeout=LONG)
-    last = """selector => Math.max(...[...document.querySelectorAll(selector)].flatMap(
-        shape => shape.getAttribute('points').split(' ').filter(Boolean).map(parseFloat)))"""
-    curves, bands = page.evaluate(f"[{last}('.race-curve'), {last}('.race-band')]")
-    assert bands <= curves < 300  # of 630, where the recorded runs end
-    page.get_by_role("button", name="Stop").click()
-    wait_for_end(page, "stopped")
-    assert page.evaluate(last, ".race-band") > 600
+    curves, bands = page.wait_for_function(ENDS, timeout=LONG).json_value()
+    assert bands == curves
+    wait_for_end(page)
+    _, end = page.evaluate(ENDS)
+    assert bands < end
 
 
 def test_the_reader_stops_it(open_page):
