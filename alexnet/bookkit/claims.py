@@ -183,9 +183,9 @@ class Claim:
         said = _filled(self.plain_tiny, self.tiny_imagenet.ours)
         if self.kind == "measured on Tiny ImageNet":
             return said
-        outcome = self.outcomes[-1]
-        why = f" ({outcome.why})" if outcome.why != outcome.verdict else ""
-        return f"{said} The verdict there: {outcome.verdict}{why}."
+        verdict = self.tiny_imagenet.verdict
+        why = f" ({self.outcomes[-1].why})" if verdict == "cannot tell" else ""
+        return f"{said} The verdict there: {verdict}{why}."
 
     @property
     def reasons(self) -> str:

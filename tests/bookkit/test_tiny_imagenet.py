@@ -171,7 +171,8 @@ def test_a_result_is_said_in_a_sentence_with_its_numbers(tmp_path, name):
     row = replace(claims()[name], tiny_imagenet=result)
     said = row.found_tiny
     assert said.startswith("On ")
-    verdict = f" The verdict there: {result.verdict}."
+    why = f" ({row.outcomes[-1].why})" if result.verdict == "cannot tell" else ""
+    verdict = f" The verdict there: {result.verdict}{why}."
     assert said.endswith(verdict) == (row.kind == "measured")
     assert not re.search(r"[+{}]", said)
     numbers = re.findall(r"\d+\.\d+", result.ours)
