@@ -45,7 +45,7 @@ def svg(width: int, height: int, label: str, body: str) -> str:
         "svg",
         body,
         viewBox=f"0 0 {width} {height}",
-        role="img",
+        role="group" if "<a " in body else "img",  # a screen reader does not look into an image
         aria_label=label,
         font_size=11,
         fill="currentColor",

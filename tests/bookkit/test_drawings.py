@@ -382,3 +382,4 @@ def test_a_step_on_the_right_leads_to_its_section():
     drawing = draw_beside(steps, right, ("l", "r"), "", {"b": "second-of-all"})
     [link] = re.findall(r"<a .*?</a>", drawing)
     assert 'href="#second-of-all"' in link and ">2nd<" in link
+    assert 'role="group"' in drawing  # an image would hide its links
