@@ -81,6 +81,8 @@ class Preset:
     rates: list[float]
     same: float
     band: list[dict] = field(default_factory=list)
+    recorded: str = ""  # how the recorded runs ended
+    winner: int = 2  # the lane that was first in them
 
 
 @dataclass
@@ -198,7 +200,25 @@ def _preset(recipe: str, about: str, gains: tuple[float, float], pixels: float) 
     bands = [{"lane": i, **recorded_band(key, recipe)} for i, key in enumerate(ACTIVATIONS)]
     first, above = (float(f"{gain:.3g}") for gain in gains)
     name = "2012" if recipe == "2012" else "today’s pixels and weights"
-    return Preset(name, about, first, above, pixels, rates, rates[0], bands)
+    ends = [
+        [epochs_to(run, FINISH) for run in race_runs(key, recipe, recipe)] for key in ACTIVATIONS
+    ]
+    arrived = [
+        f"{name} after {min(epochs):g} to {max(epochs):g} epochs"
+        if max(epochs) <= EPOCHS
+        else f"{name} not within {EPOCHS} epochs"
+        for name, epochs in zip(ACTIVATIONS.values(), ends)
+    ]
+    recorded = f"At the finish: {', '.join(arrived)}."
+    lane = _first_of(ends)
+    return Preset(name, about, first, above, pixels, rates, rates[0], bands, recorded, lane)
+
+
+def _first_of(ends: Sequence[Sequence[float]]) -> int:
+    """The lane of two whose recorded runs all end lower than those of the other, or 2 for none."""
+    if max(ends[0]) < min(ends[1]):
+        return 0
+    return 1 if max(ends[1]) < min(ends[0]) else 2
 
 
 def relu_race() -> Race:
@@ -286,6 +306,13 @@ def dropout_race() -> Race:
     about = f"{6 * FEW[0]} patches to train on, {6 * FEW[1]} kept aside."
     rates = [DROPOUT_RATE] * 2
     preset = Preset("as recorded", about, gain, gain, 1.0, rates, DROPOUT_RATE, bands)
+    ends = [[late_error(run) for run in dropout_runs(p)] for p in DROPOUTS.values()]
+    errors = [
+        f"{name} {100 * min(late):.0f} to {100 * max(late):.0f} %"
+        for name, late in zip(DROPOUT_NAMES.values(), ends)
+    ]
+    preset.recorded = f"Error at the end: {', '.join(errors)}."
+    preset.winner = _first_of(ends)
     caption = (
         "Two nets with a hidden layer of 128 units learn to tell which of six photographs of this "
         f"book a grey patch of {SIZE}×{SIZE} pixels was cut from, one of them with dropout 0.5 in "

@@ -359,7 +359,7 @@ def test_rates_and_scales_are_dragged_and_said(open_page):
     assert float(pixels.get_attribute("aria-valuetext")) > 85
     weights = page.get_by_label("First weights of layer 1, times √inputs")
     weights.fill("0")
-    expect(about).to_contain_text("first weights of 1/√inputs in layer 1")
+    assert weights.get_attribute("aria-valuetext") == "1"
     page.get_by_role("slider", name="of tanh", exact=True).fill("-1")
     expect(about).to_contain_text("tanh 0.1")
 
@@ -413,6 +413,27 @@ def test_while_a_race_runs_the_recorded_runs_come_as_far_as_it_does(open_page):
     wait_for_end(page)
     _, end = page.evaluate(ENDS)
     assert bands < end
+
+
+def test_without_a_race_the_recorded_runs_are_shown_after_a_guess(open_page):
+    """On a slow phone a race takes minutes."""
+    page = open_page("whole")
+    show = page.get_by_role("button", name="Show recorded runs")
+    expect(show).to_be_disabled()
+    expect(page.locator(".race-band")).to_have_count(0)
+    guess(page, "ReLU")
+    show.click()
+    expect(page.locator(".race-band")).to_have_count(2)
+    found = [epochs_to(run, FINISH) for run in race_runs("relu", "2012", "2012")]
+    said = page.locator(".race-status")
+    expect(said).to_contain_text(f"ReLU after {min(found)} to {max(found)} epochs")
+    expect(said).to_contain_text("tanh not within 20 epochs. You guessed it.")
+    page.get_by_label("today’s pixels and weights").check()
+    expect(show).to_be_disabled()
+    expect(page.locator(".race-band")).to_have_count(0)
+    guess(page, "ReLU")
+    show.click()
+    expect(said).to_contain_text("Your guess was another.")
 
 
 def test_the_reader_stops_it(open_page):

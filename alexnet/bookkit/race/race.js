@@ -30,8 +30,10 @@
 
 /**
  * @typedef {RaceSetting & {name: string, about: string, same: number,
- *     band: {lane: number, low: number[], high: number[]}[]}} RacePreset
- *     same: the learning rate of both where they share one. band: recorded runs of this race.
+ *     band: {lane: number, low: number[], high: number[]}[], recorded: string,
+ *     winner: number}} RacePreset
+ *     same: the learning rate of both where they share one. band: recorded runs of this race, of
+ *     which `recorded` says how they ended, and `winner` which lane was first, or 2 for neither.
  */
 
 /**
@@ -425,6 +427,7 @@
     isSame: false, // whether the lanes share a learning rate
     guess: -1,
     seed: 0, // of the next race
+    isRecorded: false, // whether the recorded runs are shown, with a race or without one
   };
 
   /** @param {RaceSetting} setting @returns {RaceSetting} */
@@ -521,6 +524,7 @@
   function forget() {
     shown.guess = -1;
     shown.seed = 0;
+    shown.isRecorded = false;
     finished.length = 0;
     current = null;
     say("");
@@ -623,26 +627,25 @@
     start.disabled = !isRunning && shown.guess < 0;
     const more = /** @type {HTMLButtonElement} */ (one(".race-more"));
     more.disabled = isRunning || !finished.length;
+    const recorded = /** @type {HTMLButtonElement} */ (one(".race-recorded"));
+    const isMissing = !presets[shown.preset]?.band.length || shown.isRecorded;
+    recorded.disabled = start.disabled || isRunning || isMissing;
     if (start.disabled) say("Make a guess first, then start.");
     else if (one(".race-status").textContent?.startsWith("Make a guess")) say("");
   }
 
   /** What is set, in words. */
   function about() {
-    const { first, above, pixels, rates } = shown.setting;
+    const { rates } = shown.setting;
     const preset = presets[shown.preset];
     const names = lanes.map(({ name }, i) => `${name} ${short(rates[i])}`).join(", ");
-    const scales = state.controls.length
-      ? `Pixels of standard deviation ${short(pixels)}; first weights of ${short(first)}/√inputs ` +
-        `in layer 1 and ${short(above)}/√inputs above it. `
-      : "";
     let choice = `Learning rate, the same for both: ${short(rates[0])}.`;
     if (!shown.isSame && preset) {
       choice = `Learning rate, each its best in the recorded runs: ${names}.`;
     } else if (!shown.isSame) {
       choice = `Learning rate: ${names}; what is best was searched for the presets only.`;
     }
-    return `${preset ? `${preset.about} ` : ""}${scales}${choice}`;
+    return `${preset ? `${preset.about} ` : ""}${choice}`;
   }
 
   // What is said
@@ -766,11 +769,11 @@
 
   function drawBands() {
     const race = shownRace();
-    if (!race) return; // before a race they would answer the guess
-    const epoch = race.epochs / state.epochs; // the runs had all patches in each
+    if (!race && !shown.isRecorded) return; // before a race they would answer the guess
+    const epoch = shownEpochs() / state.epochs; // the runs had all patches in each
     // While it runs they come as far as it does, or else they would tell how it ends
-    const quarters = Math.max(...race.runs.map((run) => run.errors.length));
-    const end = current ? Math.floor(quarters / epoch) : undefined;
+    const quarters = Math.max(...(current?.runs ?? []).map((run) => run.errors.length));
+    const end = current && !shown.isRecorded ? Math.floor(quarters / epoch) : undefined;
     for (const { lane, low, high } of presets[shown.preset]?.band ?? []) {
       const [below, above] = [low, high].map((errors) => pointsOf(errors.slice(0, end), epoch));
       const points = [...below, ...above.reverse()];
@@ -976,8 +979,13 @@
       first = winner < 2 ? `The lower error: ${lanes[winner].name}.` : "They end level.";
     } else if (winner < 2) first = `${lanes[winner].name} is first.`;
     else if (runs.every(({ arrived }) => arrived === null)) first = "Neither is at the finish.";
-    const guess = winner === shown.guess ? "You guessed it." : "Your guess was another.";
-    return `${first} ${results.join(" ")} ${shown.guess < 0 ? "" : guess}`.trim();
+    return `${first} ${results.join(" ")} ${outcomeOf(winner)}`.trim();
+  }
+
+  /** What becomes of the guess. @param {number} winner */
+  function outcomeOf(winner) {
+    if (shown.guess < 0) return "";
+    return winner === shown.guess ? "You guessed it." : "Your guess was another.";
   }
 
   // Running
@@ -1077,6 +1085,15 @@
     else run(1);
   });
   one(".race-more").addEventListener("click", () => run(3));
+  one(".race-recorded").addEventListener("click", () => {
+    const { recorded, winner } = presets[shown.preset];
+    shown.isRecorded = true;
+    const text = `${recorded} ${outcomeOf(winner)}`;
+    say(text);
+    announce(text);
+    showSetting();
+    drawChart();
+  });
 
   // Begin
 
