@@ -56,16 +56,22 @@ class _Row:
         return f"{SIGNS[bar.verdict]} {bar.doubt or bar.verdict}"
 
     @property
+    def decides(self) -> bool:
+        """Whether the verdict hangs on the intervals, and not on what else was run."""
+        return self.bars[0].doubt == self.bars[0].effect.doubt
+
+    @property
     def unit(self) -> str:
         if self.claim in _FRACTIONS:
             return "of 1"
         return "times" if self.bars[0].effect.no_effect else "points"
 
 
-def draw_effects(rows: Iterable[Claim]) -> str:
+def draw_effects(rows: Iterable[Claim], deciding: bool = True) -> str:
     """Draw the effect behind each claim that was measured, with hollow dots on Tiny ImageNet.
 
-    Each row says its verdict, or why the runs cannot tell.
+    Each row says its verdict, or why the runs cannot tell. Those whose runs cannot tell whatever
+    their intervals are have a picture of their own.
 
     Differences share an axis, which is linear near zero and logarithmic far out, as effects of a
     point and of fifty are to be seen; ratios share another, a logarithmic one, and fractions that
@@ -74,11 +80,14 @@ def draw_effects(rows: Iterable[Claim]) -> str:
 
     Args:
         rows: the claims; others than those that were measured are left out.
+        deciding: whether to draw the effects whose intervals decide, or the others.
     """
-    drawn = [row for claim in rows for row in _rows_of(claim)]
+    drawn = [row for claim in rows for row in _rows_of(claim) if row.decides == deciding]
     body, y, said = _draw_legend(), _LEGEND, []
     for unit in _TICKS:
         group = sorted((row for row in drawn if row.unit == unit), key=_order)
+        if not group:
+            continue
         end = max(_far_end(row) for row in group)
         bottom = y + _AXIS + sum(row.height for row in group)
         body += _draw_axis(y, bottom, unit, end)
