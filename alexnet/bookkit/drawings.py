@@ -940,6 +940,36 @@ def draw_units(values: Sequence[float], kept: Sequence[bool], top: float, label:
     return svg(WIDTH, round(24 + pitch * last_row), label, "".join(body))
 
 
+def draw_sums(sums: Sequence[float], chosen: float, at_test: float, top: float) -> str:
+    """Draw what the unit behind a layer with dropout is given, on an axis from 0.
+
+    Args:
+        sums: one for each of many masks, a gray stroke each.
+        chosen: of the mask that is shown, a blue disc.
+        at_test: when no unit is dropped, an orange stroke.
+        top: right end of the axis; what is larger stops there.
+    """
+    left, right = 12, 348
+    unit = (right - left) / top
+
+    def across(value: float) -> str:
+        return f"{left + unit * min(value, top):.1f}"
+
+    body = element("text", "what the next unit is given", x=left, y=12)
+    strokes = "".join(f"M{across(value)} 38v16" for value in sums)
+    body += element("path", d=strokes, stroke=BOTH, stroke_width=1.5)
+    test = {"stroke": SECOND, "stroke_width": 3}
+    body += element("path", d=f"M{across(at_test)} 34v24", **test)
+    name = {"fill": SECOND, "font_weight": "bold", "text_anchor": "middle"}
+    body += element("text", "at test", x=across(at_test), y=29, **name)
+    body += element("circle", cx=across(chosen), cy=46, r=6.5, fill=FIRST)
+    body += line(left, 60, right, 60, "currentColor", 1)
+    for value in range(0, round(top) + 1, 20):
+        body += element("text", f"{value}", x=across(value), y=74, text_anchor="middle")
+    label = f"the next unit is given {chosen:.1f}, at test {at_test:.1f}"
+    return svg(WIDTH, 78, label, body)
+
+
 def draw_comparison(
     without: Sequence[float], with_part: Sequence[float], interval: Interval, truth: float
 ) -> str:

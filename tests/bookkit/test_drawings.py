@@ -33,6 +33,7 @@ from alexnet.bookkit.drawings import (
     draw_sharing,
     draw_shifted,
     draw_signal,
+    draw_sums,
     draw_tinted,
     draw_units,
     draw_waterfall,
@@ -68,6 +69,7 @@ DRAWINGS = [
     draw_pooled(np.eye(8), np.eye(3), 3, 2),
     draw_shifted(np.eye(6), np.eye(6), [20.0, 40.0], 130.0, "1 pixel"),
     draw_units([0.0, 1, 4, 9], [True, True, False, True], 4, "units"),
+    draw_sums([10.0, 99], 20.0, 30.0, 60),
     draw_descent(draw_landscape([WALK], (1, 2)), WALK, (360, 270), "a walk"),
     draw_crop(PHOTO, 4, 2, 11, True, "a window", "left top"),
     draw_kept({"wide": np.zeros((20, 30, 3), np.uint8), "square": PHOTO}, 2, "photographs"),
@@ -167,6 +169,13 @@ def test_a_dropped_unit_is_a_cross_and_a_kept_one_has_its_area():
     drawing = draw_units([1.0, 4, 4], [True, True, False], 4, "x")
     assert numbers(' r="([0-9.]+)"', drawing) == [5, 10, 0]
     assert numbers(' opacity="([0-9.]+)"', drawing) == [0, 0, 1]
+
+
+def test_sums_lie_on_their_axis_which_ends_at_the_top():
+    drawing = draw_sums([10.0, 99], 20.0, 30.0, 60)
+    assert numbers("M([0-9.]+) 38", drawing) == [68, 348]
+    assert numbers('cx="([0-9.]+)"', drawing) == [124]
+    assert numbers("M([0-9.]+) 34", drawing) == [180]
 
 
 def test_a_walk_has_a_line_a_dot_at_each_step_and_two_discs():
