@@ -169,7 +169,7 @@
     if (flown) {
       const rate = stayingRate(setting, start, data);
       const advice = rate
-        ? `Lower the rate: at ${write(rate)} it stays.`
+        ? `Lower the learning rate: at ${write(rate)} it stays.`
         : "Lower the momentum, or drag the ball closer to the floor of the valley.";
       return `It flies away: after ${path.length - 1} steps it is higher than a million. ${advice}`;
     }
@@ -195,7 +195,7 @@
     let sliders = "";
     for (const name of NAMES) {
       const { min, max } = SCALES[name];
-      sliders += `<label>${name} <b aria-hidden="true"></b>
+      sliders += `<label>${name === "rate" ? "learning rate" : name} <b aria-hidden="true"></b>
         <input type="range" name="${name}" min="${min}" max="${max}" step="0.01"></label>`;
     }
     const buttons = presets.map(({ name }) => `<button type="button">${name}</button>`);
@@ -232,8 +232,7 @@
   /** Markup of the whole. @param {Data} data */
   function outline(data) {
     const { map, box } = data;
-    const facts = ["height at the start", "height at the end", ...KINDS];
-    const rows = facts.map((name) => `<tr><th scope="row">${name}</th><td></td></tr>`);
+    const rows = KINDS.map((name) => `<tr><th scope="row">${name}</th><td></td></tr>`);
     return `<form autocomplete="off">
       <svg class="valley-map" viewBox="0 0 ${box.width} ${box.height}" role="group"
         aria-label="the valley, seen from above">${map}
@@ -368,10 +367,8 @@
       const end = flown ? Infinity : heights[heights.length - 1];
       const kind = setting.momentum > 0 ? 1 : 0;
       lowest[kind] = Math.min(lowest[kind], end);
-      facts[0].textContent = write(heights[0]);
-      facts[1].textContent = flown ? "flown away" : write(end);
       lowest.forEach((height, i) => {
-        facts[2 + i].textContent = height < Infinity ? write(height) : "–";
+        facts[i].textContent = height < Infinity ? write(height) : "–";
       });
     }
 

@@ -37,10 +37,10 @@ PRESETS = {
 }
 
 CAPTION = (
-    f"A walk of {STEPS} steps down the valley by the paper's rule; more colour is lower. The ball "
-    "is where it begins: drag it, or move it by the arrow keys. The orange disc is where the walk "
-    "ends, the upright cross the lowest point. With decay, the square is where its pull and the "
-    "slope cancel. A walk that leaves the drawing ends with a slanting orange cross at the edge."
+    f"A walk of {STEPS} steps down the valley by the paper's rule; more colour is lower. It begins "
+    "at the ball, which you can drag, or move by the arrow keys, and ends at the orange disc, or "
+    "leaves the drawing at a slanting orange cross; the upright cross is the lowest point. With "
+    "decay, the square is where its pull and the slope cancel."
 )
 
 

@@ -180,8 +180,11 @@ def test_a_button_shows_its_moment(page, name):
         assert float(label.get_attribute("aria-valuetext")) == value
     if OUTCOMES[name] != "flies away":
         end = height(*descend(**PRESETS[name])[-1])
-        shown = page.locator("td").nth(1).inner_text()
-        assert float(shown) == pytest.approx(end.item(), rel=0.01)
+        shown = re.search(r"at a height of ([0-9.]+)[.]", outcome(page))
+        if shown:
+            assert float(shown[1]) == pytest.approx(end.item(), rel=0.01)
+        else:
+            assert end < 0.01
 
 
 @pytest.mark.slow
@@ -194,7 +197,7 @@ def test_a_walk_that_flies_away_is_drawn_to_the_edge_with_a_way_out(page):
     assert on_edge.any()
     assert page.locator(".valley-map .valley-exit").is_visible()
     assert not page.locator(".valley-end").is_visible()
-    rate = float(re.search(r"Lower the rate: at ([0-9.]+) it stays", outcome(page))[1])
+    rate = float(re.search(r"Lower the learning rate: at ([0-9.]+) it stays", outcome(page))[1])
     setting = PRESETS["too fast"] | {"rate": rate}
     assert rate < PRESETS["too fast"]["rate"] and height(*descend(**setting)[-1]) < 10
 
@@ -282,9 +285,9 @@ def test_the_lowest_ends_are_kept_until_the_ball_is_moved(page):
     for i, name in enumerate(names):
         end = height(*descend(**PRESETS[name])[-1]).item()
         # With momentum 0 "too fast" has flown away, with 0.9 "strong decay" ends higher.
-        assert float(kept.nth(2 + i).inner_text()) == pytest.approx(end, rel=0.01)
+        assert float(kept.nth(i).inner_text()) == pytest.approx(end, rel=0.01)
     page.get_by_role("slider", name="ball").press("ArrowUp")
-    assert kept.nth(2).inner_text() == "–" and kept.nth(3).inner_text() != "–"
+    assert kept.nth(0).inner_text() == "–" and kept.nth(1).inner_text() != "–"
 
 
 @pytest.mark.slow
