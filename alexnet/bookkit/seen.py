@@ -110,28 +110,87 @@ def guess_cards(photographs: Mapping[str, tuple[np.ndarray, Sequence[Guess]]]) -
     return element("figure", cards + element("figcaption", caption), style="margin:1em 0")
 
 
-def neighbor_table(rows: Mapping[str, tuple[np.ndarray, Sequence[tuple[str, bool]]]]) -> str:
-    """Write photographs, and beside each the names of its neighbors.
+def neighbor_list(rows: Mapping[str, tuple[np.ndarray, Sequence[tuple[str, bool, bool]]]]) -> str:
+    """Write photographs, and beside each the names of its neighbors, coloured by what they share.
 
     Args:
         rows: by name the photograph, uint8 (H, H, 3), and the class of each neighbor with whether
-            it is the photograph's own.
+            it is the photograph's own, and whether it is of the same branch.
     """
     body = ""
     for name, (photograph, neighbors) in rows.items():
         source = embed_image(photograph)
-        picture = element("img", src=source, alt=name, style="width:56px", **PHOTO)
-        names = []
-        for word, is_own in neighbors:
-            text = escape(_name(word, is_own))
-            names.append(element("b", text) if is_own else text)
-        cells = element("td", picture, style="padding:2px 8px 2px 0;width:64px")
-        cells += element("th", escape(name), scope="row", style="text-align:left;padding:2px 8px")
-        cells += element("td", ", ".join(names), style="text-align:left;padding:2px 8px")
-        body += element("tr", cells)
-    table = element("table", body, style="width:100%;font-size:.9em;line-height:1.35")
-    caption = "The classes of the six nearest validation photographs; a tick marks its own class."
-    return element("figure", table + element("figcaption", caption), style="margin:1em 0")
+        picture = element("img", src=source, alt="", style="width:76px;border-radius:4px", **PHOTO)
+        names = ""
+        for word, is_own, is_near in neighbors:
+            color = RIGHT if is_own else FIRST if is_near else BOTH
+            style = f"border-left:5px solid {color};border-radius:3px;padding:0 .4em"
+            if is_own or is_near:
+                style += f";background:{color}44"
+            names += element("b" if is_own else "span", escape(_name(word, is_own)), style=style)
+        names = element("div", names, style="display:flex;flex-wrap:wrap;gap:.25em .4em")
+        title = element("div", escape(name), style="font-weight:600;margin-bottom:.2em")
+        cells = element("div", picture, style="flex:none") + element("div", title + names)
+        body += element("div", cells, style="display:flex;gap:.8em;margin-bottom:.9em")
+    body = element("div", body, style="font-size:.85em;line-height:1.45")
+    caption = (
+        "The classes of the six nearest validation photographs: green, with a tick, the "
+        "photograph's own; blue others of its branch; grey all the rest."
+    )
+    return element("figure", body + element("figcaption", caption), style="margin:1em 0")
+
+
+def draw_deals(fractions: Sequence[float], dealt: np.ndarray, p_value: float, label: str) -> str:
+    """Draw how colored the kernels of two columns are, and what random deals of them give.
+
+    Args:
+        fractions: one value a kernel, see :func:`alexnet.visualize.color_fraction`; the first half
+            belongs to the first column.
+        dealt: the distances of the means of two halves that are dealt at random.
+        p_value: the share of all random deals whose halves are as far apart as the columns.
+        label: alternative text.
+    """
+    columns = np.sort(np.reshape(fractions, (2, -1)))[:, ::-1]
+    body = ""
+    for x, title, column in zip((0, 200), ("first column", "second column"), columns):
+        body += element("text", title, x=x, y=12)
+        for i, fraction in enumerate(column):
+            place = {"x": x + 20 * (i % 8), "y": 18 + 20 * (i // 8), "width": 18, "height": 18}
+            body += element("rect", **place, fill=f"hsl(35,{100 * fraction:.0f}%,48%)")
+    left, base, unit = 8, 186, 680  # the axis goes from 0 to 0.5
+    counts, _ = np.histogram(dealt, 20, (0, 0.5))
+    bars = f"M{left} {base}"
+    for height in 80 * counts / counts.max():
+        bars += f"V{base - height:.0f}h{unit / 40:.0f}"
+    body += element("path", d=f"{bars}V{base}", fill=BOTH, opacity=0.6)
+    for tick in range(6):
+        body += element(
+            "text", f"0.{tick}", x=left + tick * unit / 10, y=base + 14, text_anchor="middle"
+        )
+    body += element(
+        "text",
+        "difference of the halves in mean colour",
+        x=WIDTH / 2,
+        y=base + 30,
+        text_anchor="middle",
+    )
+    distance = abs(columns[1].mean() - columns[0].mean())
+    color = SECOND if p_value < 0.05 else FIRST
+    x = left + unit * distance
+    body += element("path", d=f"M{x:.0f} {base}v-90", stroke=color, stroke_width=3)
+    middle = f"{min(max(x, 44), WIDTH - 44):.0f}"
+    body += element(
+        "text",
+        "as learned",
+        x=middle,
+        y=base - 94,
+        fill=color,
+        text_anchor="middle",
+        font_weight=600,
+    )
+    share = f"{100 * p_value:.0f} of 100" if p_value >= 0.01 else "fewer than 1 of 100"
+    body += element("text", f"{share} random deals are as far apart", y=77, font_weight=600)
+    return svg(WIDTH, base + 34, label, body)
 
 
 def _guess_bars(guesses: Sequence[Guess], top: float, left: float, width: float) -> str:

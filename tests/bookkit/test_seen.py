@@ -12,16 +12,19 @@ from PIL import Image
 
 from alexnet.bookkit.seen import (
     INK,
+    RIGHT,
     STOP,
     WIDTH,
     clear_ground,
     compact,
     draw_covered,
+    draw_deals,
     draw_maps,
     draw_taken_for,
     guess_cards,
-    neighbor_table,
+    neighbor_list,
 )
+from alexnet.bookkit.svg import BOTH, FIRST, SECOND
 
 PHOTOGRAPH = np.full((8, 8, 3), 200, np.uint8)
 GUESSES = [("ox", 0.5, False), ("bison <1>", 0.25, True), ("hog", 0.0, False)]
@@ -49,12 +52,24 @@ def test_cards_mark_what_is_right():
     assert "50.0%,transparent" in page
 
 
-def test_neighbors_of_the_same_class_are_bold():
-    near = [("bison", True), ("ox", False)]
-    tree = ElementTree.fromstring(neighbor_table({"bison": (PHOTOGRAPH, near)}))
+def test_neighbors_have_a_color_for_what_they_share():
+    near = [("bison", True, True), ("ox", False, True), ("dam", False, False)]
+    tree = ElementTree.fromstring(neighbor_list({"bison": (PHOTOGRAPH, near)}))
     assert [node.text for node in tree.iter("b")] == ["bison ✓"]
-    assert tree.find(".//th").get("scope") == "row"
+    marks = {node.text: node.get("style") for node in [*tree.iter("b"), *tree.iter("span")]}
+    for word, color in zip(marks, (RIGHT, FIRST, BOTH), strict=True):
+        assert f"solid {color}" in marks[word]
     assert "photo" in tree.find(".//img").get("class").split()
+
+
+@pytest.mark.parametrize(("p_value", "color"), [(0.04, SECOND), (0.06, FIRST)])
+def test_deals_mark_the_columns_by_what_chance_does(p_value, color):
+    tree = drawn(draw_deals([0.0, 0.2, 0.5, 0.7], np.array([0.0, 0.1, 0.5]), p_value, "net"))
+    assert len(list(tree.iter("rect"))) == 4
+    bars, line = tree.iter("path")
+    assert bars.get("fill") == BOTH
+    assert line.get("stroke") == color and line.get("d").startswith("M348 ")  # 0.5 of 0.5
+    assert f"{100 * p_value:.0f} of 100 random deals are as far apart" in texts(tree)
 
 
 @pytest.mark.parametrize("sides", [(27, 13, 6), (5, 5, 5)])
