@@ -31,7 +31,7 @@ CROSSING = "#009e73"  # what goes from one column to the other
 def draw_columns(
     shapes: Mapping[str, tuple[int, ...]],
     crossing: Sequence[str],
-    chosen: str,
+    chosen: str | None,
     traffic: Mapping[str, float] | None = None,
 ) -> str:
     """Draw the net of two columns, the image on top, with one layer highlighted.
@@ -40,7 +40,7 @@ def draw_columns(
         shapes: output shape of each layer, both columns together, in order: (maps, height, width)
             or (units,). The first is the image.
         crossing: the layers that read both columns.
-        chosen: the layer to highlight, with the lines that lead to it.
+        chosen: the layer to highlight, with the lines that lead to it; None for all layers alike.
         traffic: how wide the lines are that lead to a layer from the other column, by layer; they
             are green then.
     """
@@ -70,7 +70,7 @@ def draw_columns(
                     stroke, width = CROSSING, round(traffic[name], 1)
                 body.append(line(x_above, y_above, x, y - depth, stroke, width))
         for x, color in blocks:
-            opacity = 1 if is_chosen else 0.45
+            opacity = 1 if is_chosen or chosen is None else 0.45
             body.append(_block(x, y, half, depth, thickness, color, opacity))
 
         size = f"{shape[0]}" if is_flat else f"{shape[1]}×{shape[2]}×{shape[0]}"
@@ -81,7 +81,9 @@ def draw_columns(
         bottom = y + depth + thickness
         above = [(x, bottom) for x, _ in blocks]
         y = bottom + (22 if is_flat else 17 + depth)
-    label = f"The layers from the image down, in two columns; {chosen} is picked out"
+    label = "The layers from the image down, in two columns"
+    if chosen is not None:
+        label += f"; {chosen} is picked out"
     return svg(WIDTH, round(y) - 4, label, "".join(body))
 
 
@@ -523,6 +525,87 @@ def draw_sharing(ways: Mapping[str, tuple[str, Mapping[str, tuple[bool, str]]]])
     return svg(WIDTH, pitch * len(ways) - 16, "; ".join(said), "".join(body))
 
 
+def draw_filled(rows: Mapping[str, tuple[str, float]]) -> str:
+    """Draw bars that fill a frame in part, the name of each to the left, its number to the right.
+
+    Args:
+        rows: for each bar by its name what stands to its right, and how much of it is full, 0 to 1.
+    """
+    left, width, pitch = 92, 150, 24
+    body = []
+    described = []
+    for i, (name, (text, share)) in enumerate(rows.items()):
+        y = 4 + pitch * i
+        bar = {"x": left, "y": y, "height": 16}
+        body.append(element("rect", **bar, width=width, fill=BOTH, fill_opacity=0.3))
+        body.append(element("rect", **bar, width=f"{width * share:.1f}", fill=FIRST))
+        body.append(element("text", escape(name), x=left - 8, y=y + 12, text_anchor="end"))
+        body.append(element("text", escape(text), x=left + width + 8, y=y + 12, font_weight="bold"))
+        described.append(f"{name} {text}, {share:.0%} of all")
+    return svg(WIDTH, pitch * len(rows) + 4, "; ".join(described), "".join(body))
+
+
+def draw_nets(
+    nets: Sequence[tuple[str, str, Sequence[int] | None, Sequence[float]]],
+    low: int,
+    high: int,
+    label: str,
+) -> str:
+    """Draw kinds of nets as small columns of five layers, each beside the numbers of its runs.
+
+    Args:
+        nets: for each kind its name, what stands below it, the layers (2 to 5) that read both
+            columns, or None for a net of one column, and its numbers from low to high.
+        low: left end of the axis.
+        high: right end.
+        label: what the numbers are, for the axis and the alternative text.
+    """
+    left, right, pitch = 186, 346, 84
+    bottom = 8 + pitch * len(nets)
+
+    def place(number: float) -> float:
+        return left + (right - left) * (number - low) / (high - low)
+
+    body = []
+    for tick in range(low, high + 1):
+        line_down = f"M{place(tick):.1f} 8V{bottom}"
+        body.append(element("path", d=line_down, stroke="currentColor", stroke_opacity=0.2))
+        at_tick = {"x": f"{place(tick):.1f}", "y": bottom + 15, "text_anchor": "middle"}
+        body.append(element("text", f"{tick}", **at_tick))
+    described = []
+    for i, (name, remark, crossing, numbers) in enumerate(nets):
+        y = 14 + pitch * i
+        body.append(_small_net(crossing, y))
+        body.append(element("text", escape(name), x=66, y=y + 28, font_weight="bold"))
+        body.append(element("text", escape(remark), x=66, y=y + 44))
+        mean = sum(numbers) / len(numbers)
+        stroke = f"M{place(mean):.1f} {y + 16}v36"
+        body.append(element("path", d=stroke, stroke=FIRST, stroke_width=3))
+        dot = {"cy": y + 34, "r": 5, "fill": FIRST, "fill_opacity": 0.7}
+        body.extend(element("circle", cx=f"{place(number):.1f}", **dot) for number in numbers)
+        described.append(f"{name}, {remark}: {mean:.1f}")
+    axis = {"x": (left + right) // 2, "y": bottom + 32, "text_anchor": "middle"}
+    body.append(element("text", escape(label), **axis))
+    return svg(WIDTH, bottom + 40, f"{label}: {'; '.join(described)}", "".join(body))
+
+
+def _small_net(crossing: Sequence[int] | None, y: int) -> str:
+    """Five layers as bars, in one column or two; green lines where one reads both."""
+    middles = {FIRST: 30} if crossing is None else {FIRST: 18, SECOND: 46}
+    body = []
+    for n in range(1, 6):
+        level = y + 14 * (n - 1)
+        for color, x in middles.items():
+            bar = {"x": x - 11, "y": level, "width": 22, "height": 6, "rx": 1}
+            body.append(element("rect", **bar, fill=color))
+            if n > 1:
+                body.append(line(x, level - 8, x, level, "currentColor", 1))
+        if n > 1 and n in (crossing or ()):
+            body.append(line(18, level - 8, 46, level, CROSSING, 2))
+            body.append(line(46, level - 8, 18, level, CROSSING, 2))
+    return "".join(body)
+
+
 def draw_beside(
     left: Sequence[tuple[str, str] | None],
     right: Sequence[tuple[str, str, bool] | None],
@@ -721,25 +804,33 @@ def draw_before_and_after(
     after: Sequence[float],
     divisors: Sequence[float],
     top: float,
-    marked: Collection[int] = (),
+    marked: int,
+    reach: int,
+    working: Sequence[str] = (),
 ) -> str:
     """Draw what maps put out, as pairs of bars from zero: gray before, in color what is left.
 
-    Below each pair stand the number of the map and what it is divided by.
+    Below each pair stand the number of the map and what it is divided by, and below all of them
+    how one map's number is computed.
 
     Args:
         before: zero or more each.
         after: as many, zero or more each.
         divisors: as many.
         top: the value at the upper edge; longer bars stop there.
-        marked: the maps whose bars are orange, not blue.
+        marked: the map whose bar is orange, not blue.
+        reach: how many maps it hears to either side; they stand on a tinted ground.
+        working: lines of text or tspans.
     """
     unit = 322 / len(before)  # width of a pair
     height = 150
     zero = height + 10
     rows = {"map": zero + 16, "÷": zero + 32}
     small = {"font_size": 10.5}
-    body = [element("line", x1=30, y1=zero, x2=356, y2=zero, stroke="currentColor")]
+    first, last = max(marked - reach, 0), min(marked + reach, len(before) - 1)
+    ground = {"x": f"{32 + first * unit:.1f}", "width": f"{(last - first + 1) * unit:.1f}"}
+    body = [element("rect", **ground, y=2, height=zero + 18, fill=SECOND, fill_opacity=0.2)]
+    body.append(element("line", x1=30, y1=zero, x2=356, y2=zero, stroke="currentColor"))
     for tick in (0, top / 2, top):
         y = 10 + height * (1 - tick / top)
         body.append(
@@ -765,7 +856,7 @@ def draw_before_and_after(
     described = []
     for i, (old, new, divisor) in enumerate(zip(before, after, divisors, strict=True)):
         x = 32 + i * unit
-        color = SECOND if i in marked else FIRST
+        color = SECOND if i == marked else FIRST
         body.append(bar(old, x + 0.05 * unit, 0.9 * unit, BOTH, 0.4))
         body.append(bar(new, x + 0.2 * unit, 0.6 * unit, color, 1))
         # At most three figures, so that they do not touch
@@ -774,8 +865,10 @@ def draw_before_and_after(
             middle = f"{x + 0.5 * unit:.1f}"
             body.append(element("text", text, x=middle, y=y, text_anchor="middle", **small))
         described.append(f"{old:.0f} to {new:.1f}")
+    for i, text in enumerate(working):
+        body.append(element("text", text, x=32, y=zero + 56 + 19 * i, font_size=12.5))
     label = f"the output of each map, before and after: {', '.join(described)}"
-    return svg(WIDTH, height + 48, label, "".join(body))
+    return svg(WIDTH, height + 54 + 19 * len(working), label, "".join(body))
 
 
 def draw_answers(linear: Sequence[float], after: Sequence[float], top: float) -> str:

@@ -20,12 +20,14 @@ from alexnet.bookkit.drawings import (
     draw_descent,
     draw_durations,
     draw_field,
+    draw_filled,
     draw_filtered,
     draw_kept,
     draw_landscape,
     draw_levels,
     draw_lineage,
     draw_lineage_map,
+    draw_nets,
     draw_pooled,
     draw_ratios,
     draw_ruler,
@@ -64,7 +66,9 @@ DRAWINGS = [
     draw_levels({"layer 1": 1e-4, "layer 2": 0.0, "layer 3": 1e9}, -6, 2, "gradient"),
     draw_signal({"conv1": (16.0, 14.0, 0.5), "fc2": (1e9, 1e-9, 1.0)}, -6, 4),
     draw_lineage([("1", "40 %", "a", False), ("2", "", "wider", False), ("3", "", "b", True)]),
-    draw_before_and_after([0.0, 30, 99], [0.0, 15, 9], [1.7, 2, 11.4], 90, [1]),
+    draw_before_and_after([0.0, 30, 99], [0.0, 15, 9], [1.7, 2, 11.4], 90, 1, 0, ["30 ÷ 2"]),
+    draw_filled({"work": ("724 million", 0.64), "weights": ("61 million", 1.0)}),
+    draw_nets([("half", "", None, [3.0, 4]), ("all", "more", [2, 3], [2.5])], 2, 4, "error"),
     draw_answers([-30, 0, 90], [0.0, 0.5, 40.0], 30),
     draw_pooled(np.eye(8), np.eye(3), 3, 2),
     draw_shifted(np.eye(6), np.eye(6), [20.0, 40.0], 130.0, "1 pixel"),
@@ -150,11 +154,32 @@ def test_levels_are_logarithmic_and_stop_at_the_edges():
 
 
 def test_before_and_after_are_on_one_scale():
-    drawing = draw_before_and_after([30.0, 99], [15.0, 20], [2.0, 17.9], 90, marked=[1])
-    heights = numbers('height="([0-9.]+)" fill="#', drawing)
+    drawing = draw_before_and_after([30.0, 99], [15.0, 20], [2.0, 17.9], 90, marked=1, reach=0)
+    heights = numbers('height="([0-9.]+)" fill="#[0-9a-f]*" fill-opacity="(?:0.4|1)"', drawing)
     assert heights == [50, 25, 150, pytest.approx(33.3)]
     assert f'height="33.3" fill="{SECOND}"' in drawing
     assert re.findall(">([0-9.]+)</text>", drawing)[-4:] == ["0", "2.0", "1", "18"]
+
+
+@pytest.mark.parametrize(
+    ("marked", "reach", "ground"), [(1, 0, 1), (1, 1, 3), (0, 1, 2), (3, 2, 3), (1, 9, 4)]
+)
+def test_a_map_hears_its_neighbors_as_far_as_there_are_any(marked, reach, ground):
+    """A pair of bars is 80.5 units wide."""
+    drawing = draw_before_and_after([1.0] * 4, [1.0] * 4, [1.0] * 4, 2, marked, reach)
+    assert numbers('width="([0-9.]+)" y="2"', drawing) == [pytest.approx(80.5 * ground, abs=0.1)]
+
+
+def test_filled_bars_are_as_long_as_their_share():
+    drawing = draw_filled({"a": ("3", 0.5), "b": ("6", 1.0)})
+    assert numbers(f'width="([0-9.]+)" fill="{FIRST}"', drawing) == [75, 150]
+
+
+def test_small_nets_cross_where_they_are_told_to_and_have_their_numbers_beside_them():
+    nets = [("one", "", None, [3.0]), ("two", "", [3], [2.0]), ("all", "", [2, 3, 4, 5], [4.0])]
+    drawing = draw_nets(nets, 2, 4, "error")
+    assert drawing.count('stroke="#009e73"') == 2 + 8
+    assert numbers('<circle cx="([0-9.]+)"', drawing) == [266, 186, 346]
 
 
 def test_answers_hang_from_zero_or_stand_on_it():
@@ -358,6 +383,11 @@ def test_what_crosses_is_as_wide_as_asked():
     drawing = draw_columns(SHAPES, ["conv2"], "conv1", {"conv2": 7.5})
     wide = re.findall('stroke="#009e73" stroke-width="([0-9.]+)"', drawing)
     assert wide == ["7.5", "7.5"]  # from each column to the other
+
+
+def test_all_layers_are_alike_where_none_is_picked_out():
+    assert set(numbers(' opacity="([0-9.]+)"', draw_columns(SHAPES, [], None))) == {1}
+    assert set(numbers(' opacity="([0-9.]+)"', draw_columns(SHAPES, [], "conv2"))) == {1, 0.45}
 
 
 def test_a_waterfall_says_what_each_step_takes():
