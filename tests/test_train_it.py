@@ -23,7 +23,8 @@ def commands(notebook):
     for cell in nbformat.read(notebook, 4).cells:
         if cell.cell_type == "markdown":
             for block in re.findall(r"^ *```sh\n(.*?)^ *```", cell.source, re.M | re.S):
-                lines += [line.strip() for line in block.splitlines()]
+                joined = re.sub(r" \\\n +", " ", block)  # a command of several lines
+                lines += [line.strip() for line in joined.splitlines()]
     return lines
 
 
