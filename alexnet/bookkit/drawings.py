@@ -955,52 +955,43 @@ def draw_pooled(values: np.ndarray, result: np.ndarray, window: int, stride: int
 def draw_shifted(
     before: np.ndarray,
     after: np.ndarray,
-    changes: Sequence[float],
-    other: float,
+    changes: Mapping[str, tuple[float, str]],
+    chosen: str,
     moved: str,
-    color: str = FIRST,
 ) -> str:
-    """Draw a map, the same of a photograph that was moved, and what differs, above a scale.
+    """Draw a map, the same of a photograph that was moved, and what differs, above a bar a window.
 
-    On the scale there is a disc for the change of each photograph, a stroke at their mean, a thick
-    gray mark at the change to another photograph, and a thin one half way there.
+    The end of the scale is another photograph.
 
     Args:
         before: (h, h), 0 to 1.
         after: (h, h), 0 to 1.
-        changes: of each photograph, in per cent of the map, 220 at most.
-        other: how much the map of another photograph differs, in the same unit.
-        moved: by how much it was moved, such as "1 pixel".
-        color: of the discs and the stroke.
+        changes: of maps pooled with each window, by its name: in per cent of what another
+            photograph would change, and the color of the bar.
+        chosen: the window that the maps were pooled with; the other bars are faint.
+        moved: by how much the photograph was moved, such as "1 pixel".
     """
-    left, unit, top, bottom = 10, 1.55, 172, 198  # of the scale, a per cent a unit
-    mean = sum(changes) / len(changes)
-    said = f"{mean:.0f} % of the map"
-    body = element("text", said, x=2, y=154, font_size=14, font_weight="bold")
-    against = f"another photograph: {other:.0f} %"
-    body += element("text", against, x=WIDTH - 2, y=154, text_anchor="end")
-    body += element("text", "change of the map (%)", x=left, y=232)
+    left, unit, top, pitch = 42, 2.7, 172, 19  # of the bars, a per cent a unit
+    said = f"{changes[chosen][0]:.0f} % of the way to another photograph"
+    body = element("text", said, x=2, y=156, font_size=14, font_weight="bold")
     pictures = {"map": before, f"moved by {moved}": after, "difference": np.abs(after - before)}
     for x, (name, values) in zip((2, 124, 246), pictures.items()):
         body += element("text", name, x=x, y=14)
         brighter = np.sqrt(values.clip(0, 1))
         shades = (15 * brighter).round() / 15  # fewer take less room
         body += pixel_image(shades, x, 20, 112)
-    for tick in range(0, 201, 50):
-        x = left + unit * tick
-        body += line(x, bottom, x, bottom + 5, "currentColor", 1)
-        body += element("text", f"{tick}", x=f"{x:.0f}", y=216, text_anchor="middle")
-    body += line(left, bottom, WIDTH - 2, bottom, "currentColor", 1)
-    half = left + unit * other / 2
-    near = "half-way to another photograph"
-    body += element("text", near, x=f"{half:.0f}", y=top - 3, text_anchor="middle")
-    body += line(half, top, half, bottom, BOTH, 1.5)
-    body += line(left + unit * other, top, left + unit * other, bottom, BOTH, 5)
-    for change in changes:
-        disc = {"cx": f"{left + unit * change:.1f}", "cy": 0.5 * (top + bottom), "r": 4.5}
-        body += element("circle", **disc, fill=color, fill_opacity=0.6)
-    body += line(left + unit * mean, top, left + unit * mean, bottom, color, 2.5)
-    return svg(WIDTH, 238, f"moved by {moved}: {said}, {against}", body)
+    end = left + 100 * unit
+    body += line(end, top - 4, end, top + pitch * len(changes), BOTH, 3)
+    for row, (name, (change, color)) in enumerate(changes.items()):
+        y = top + pitch * row
+        bar = {"x": left, "y": y, "width": f"{unit * change:.1f}", "height": 12, "fill": color}
+        weight = {"font_weight": "bold"} if name == chosen else {}
+        faint = {} if name == chosen else {"fill_opacity": 0.4}
+        body += element("text", name, x=left - 6, y=y + 10, text_anchor="end", **weight)
+        body += element("rect", **bar, **faint)
+        beside = f"{left + unit * change + 5:.1f}"
+        body += element("text", f"{change:.0f} %", x=beside, y=y + 10, **weight)
+    return svg(WIDTH, top + pitch * len(changes) + 2, f"{chosen}, moved by {moved}: {said}", body)
 
 
 def draw_units(values: Sequence[float], kept: Sequence[bool], top: float, label: str) -> str:

@@ -71,7 +71,7 @@ DRAWINGS = [
     draw_nets([("half", "", None, [3.0, 4]), ("all", "more", [2, 3], [2.5])], 2, 4, "error"),
     draw_answers([-30, 0, 90], [0.0, 0.5, 40.0], 30),
     draw_pooled(np.eye(8), np.eye(3), 3, 2),
-    draw_shifted(np.eye(6), np.eye(6), [20.0, 40.0], 130.0, "1 pixel"),
+    draw_shifted(np.eye(6), np.eye(6), {"2/2": (30.0, FIRST)}, "2/2", "1 pixel"),
     draw_units([0.0, 1, 4, 9], [True, True, False, True], 4, "units"),
     draw_sums([10.0, 99], 20.0, 30.0, 60),
     draw_descent(draw_landscape([WALK], (1, 2)), WALK, (360, 270), "a walk"),
@@ -334,12 +334,14 @@ def test_a_bar_of_shares_is_as_long_as_its_sum():
     assert widths_and_mark({"a": 2, "b": 6}) == (350, "180.0")
 
 
-def test_the_change_of_a_shifted_map_is_the_mean_of_all_photographs():
-    drawing = draw_shifted(np.eye(6), np.eye(6), [20.0, 40.0], 130.0, "1 pixel")
-    assert "moved by 1 pixel: 30 % of the map, another photograph: 130 %" in drawing
-    discs = [float(x) for x in re.findall(r'cx="([0-9.]+)"', drawing)]
-    strokes = re.findall(rf'x1="([0-9.]+)"[^>]*stroke="{FIRST}" stroke-width="2.5"', drawing)
-    assert float(strokes[0]) == pytest.approx(sum(discs) / 2, abs=0.6)  # a whole number
+def test_each_window_has_a_bar_as_long_as_its_change_and_the_chosen_one_is_not_faint():
+    bars = {"2/2": (36.0, FIRST), "3/2": (24.0, SECOND)}
+    drawing = draw_shifted(np.eye(6), np.eye(6), bars, "3/2", "1 pixel")
+    assert "3/2, moved by 1 pixel: 24 % of the way to another photograph" in drawing
+    found = re.findall(r'width="([0-9.]+)" height="12" fill="([^"]+)"( fill-opacity)?', drawing)
+    lengths = [float(length) for length, _, _ in found]
+    assert lengths[0] / lengths[1] == pytest.approx(36 / 24)
+    assert [(color, bool(faint)) for _, color, faint in found] == [(FIRST, True), (SECOND, False)]
 
 
 def test_a_carried_kernel_shows_the_number_of_its_place():
