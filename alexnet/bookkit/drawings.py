@@ -1404,21 +1404,25 @@ def draw_tinted(
     return svg(width, height, label, body + tinted)
 
 
-def draw_cloud(colors: np.ndarray, axes: np.ndarray, added: Sequence[float], label: str) -> str:
+def draw_cloud(
+    colors: np.ndarray, axes: np.ndarray, chosen: int, added: Sequence[float], label: str
+) -> str:
     """Draw the colors of pixels, seen along green: red to the right, blue upwards.
 
-    Each dot has a ring in the color of the page's text, so that black and white ones are seen.
+    Each dot has a ring in the color of the page's text, so that black and white ones are seen. The
+    drawing is half as wide as a phone, so that a photograph fits beside it.
 
     Args:
         colors: (n, 3), 0 to 1, one a dot.
         axes: (3, 3), a principal axis a column, as long as the standard deviation along it; two
-            standard deviations are drawn to either side, and the first two have their names.
+            standard deviations are drawn to either side.
+        chosen: the axis that is drawn thicker than the others.
         added: (3,), a color that is added, drawn as an arrow from the middle of the cloud.
         label: alternative text.
     """
-    side = 210
-    left = 46
-    top = 8
+    side = 146
+    left = 20
+    top = 4
 
     def place(color: np.ndarray) -> tuple[float, float]:
         red, _, blue = color
@@ -1431,25 +1435,22 @@ def draw_cloud(colors: np.ndarray, axes: np.ndarray, added: Sequence[float], lab
         x, y = place(color)
         red, green, blue = (int(255 * channel) for channel in color)
         fill = f"#{red:02x}{green:02x}{blue:02x}"
-        dots += element("circle", cx=f"{x:.0f}", cy=f"{y:.0f}", r=2.7, fill=fill)
+        dots += element("circle", cx=f"{x:.0f}", cy=f"{y:.0f}", r=2.2, fill=fill)
     body += element("g", dots, stroke="currentColor", stroke_width=0.7, stroke_opacity=0.5)
 
     middle = colors.mean(0)
     for i, axis in enumerate(axes.T):
         start = place(middle - 2 * axis)
         end = place(middle + 2 * axis)
-        body += line(*start, *end, BOTH, 3 - i)  # the longest axis is the thickest
-    for name, axis, right, down in (("first", axes[:, 0], 9, 7), ("second", axes[:, 1], -18, -6)):
-        x, y = place(middle - 2 * axis)
-        body += element("text", name, x=f"{x + right:.0f}", y=f"{y + down:.0f}")
+        body += line(*start, *end, BOTH, 4 if i == chosen else 1)
     body += _arrow(place(middle), place(middle + np.asarray(added)))
 
     half_way = top + side / 2
-    turned = f"rotate(-90 12 {half_way})"
+    turned = f"rotate(-90 14 {half_way})"
     centered = {"text_anchor": "middle"}
-    body += element("text", "red", x=left + side / 2, y=side + 46, **centered)
-    body += element("text", "blue", x=12, y=half_way, **centered, transform=turned)
-    return svg(left + side + 16, side + 52, label, body)
+    body += element("text", "red", x=left + side / 2, y=side + 18, **centered)
+    body += element("text", "blue", x=14, y=half_way, **centered, transform=turned)
+    return svg(174, side + 24, label, body)
 
 
 def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:

@@ -80,7 +80,7 @@ DRAWINGS = [
     draw_durations({"1 epoch": 0.5, "90 epochs": 4e10}),
     draw_filtered(PHOTO[..., 0], np.eye(30) - 0.5, "an edge"),
     draw_tinted(PHOTO, [0.1, 0.0, -0.1], 0.9, "a tint"),
-    draw_cloud(np.eye(3), np.eye(3) * 0.1, [0.1, 0, 0], "a cloud"),
+    draw_cloud(np.eye(3), np.eye(3) * 0.1, 1, [0.1, 0, 0], "a cloud"),
 ]
 
 
@@ -342,6 +342,11 @@ def test_each_window_has_a_bar_as_long_as_its_change_and_the_chosen_one_is_not_f
     lengths = [float(length) for length, _, _ in found]
     assert lengths[0] / lengths[1] == pytest.approx(36 / 24)
     assert [(color, bool(faint)) for _, color, faint in found] == [(FIRST, True), (SECOND, False)]
+
+
+def test_only_the_chosen_axis_of_a_cloud_is_thick():
+    drawing = draw_cloud(np.eye(3), np.eye(3) * 0.1, 1, [0.1, 0, 0], "a cloud")
+    assert numbers(f'stroke="{BOTH}" stroke-width="([0-9.]+)"', drawing) == [1, 4, 1]
 
 
 def test_a_carried_kernel_shows_the_number_of_its_place():
