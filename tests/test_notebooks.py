@@ -97,7 +97,9 @@ class ImageParser(HTMLParser):
         if tag == "img":
             alternative = attributes.get("alt")
         elif tag == "svg":
-            alternative = attributes.get("role") == "img" and attributes.get("aria-label")
+            # With links it is a group, into which a screen reader looks
+            is_named = attributes.get("role") in ("img", "group")
+            alternative = is_named and attributes.get("aria-label")
         else:
             return
         self.count += 1
