@@ -69,6 +69,14 @@ PLACES = """slider => {
     }
     return Math.max(...places) - Math.min(...places)
 }"""
+PLACES_OF_BUTTONS = """buttons => {
+    const places = []
+    for (const button of buttons.querySelectorAll('input')) {
+        button.click()
+        places.push(buttons.getBoundingClientRect().top + scrollY)
+    }
+    return Math.max(...places) - Math.min(...places)
+}"""
 COLUMN = "document.querySelector('.bd-article section > p').clientWidth"
 
 # Room beside the text of a table's cells, less than which two columns seem to touch
@@ -142,12 +150,13 @@ def test_columns_of_a_table_do_not_touch(lesson):
     assert page.evaluate(NARROW_CELLS, 10) == []
 
 
-def test_no_slider_moves_while_it_is_dragged(lesson):
+def test_no_control_moves_while_it_is_used(lesson):
     page, *_ = lesson
-    sliders = page.locator("figure.explore input[type=range]")
-    assert sliders.count()
-    for slider in sliders.all():
+    assert page.locator("figure.explore input").count()
+    for slider in page.locator("figure.explore input[type=range]").all():
         assert slider.evaluate(PLACES) < 1
+    for buttons in page.locator("figure.explore fieldset").all():
+        assert buttons.evaluate(PLACES_OF_BUTTONS) < 1
 
 
 def test_code_breaks_between_words(lesson):

@@ -120,7 +120,9 @@ def neighbor_list(rows: Mapping[str, tuple[np.ndarray, Sequence[tuple[str, bool,
     body = ""
     for name, (photograph, neighbors) in rows.items():
         source = embed_image(photograph)
-        picture = element("img", src=source, alt="", style="width:76px;border-radius:4px", **PHOTO)
+        picture = element(
+            "img", src=source, alt=name, style="width:76px;border-radius:4px", **PHOTO
+        )
         names = ""
         for word, is_own, is_near in neighbors:
             color = RIGHT if is_own else FIRST if is_near else BOTH
