@@ -27,6 +27,7 @@ _REASON = (
     "color: var(--pst-color-text-base); display: inline-block; font-style: normal; font-weight: 600"
 )
 _CHOSEN = "font-weight: 700; text-decoration: none;"
+_INTERVAL = re.compile(r" \([^()]* to [^()]*\)|, by the seeds alone")
 RULE = "measuring.html#how-a-claim-is-judged"
 
 
@@ -43,7 +44,10 @@ def card(row: "Claim") -> str:
 
 
 def _line(row: "Claim") -> str:
-    """Write a claim in short, with the paper's figure and the book's; it opens to the card."""
+    """Write a claim in short, with the paper's figure and the book's; it opens to the card.
+
+    Intervals are in the card, and in the picture of all effects.
+    """
     figures = [] if row.paper == "–" else [f"paper: {row.paper}"]
     if row.logs.strip("–"):
         figures.append(f"logs of 2012: {row.logs}")
@@ -52,7 +56,8 @@ def _line(row: "Claim") -> str:
     words = element("strong", escape(row.claim[0].upper() + row.claim[1:]))
     words += element("span", escape(" · ".join(figures))) if figures else ""
     for outcome in row.outcomes:
-        ours = escape(f"{outcome.found.data}: {_with_minus(outcome.found.ours)}")
+        means = _INTERVAL.sub("", outcome.found.ours)
+        ours = escape(f"{outcome.found.data}: {_with_minus(means)}")
         if outcome.why != row.verdict:
             clear = "clear, but " if outcome.is_clear else ""
             why = f"{SIGNS[outcome.verdict]} {clear}{outcome.why}"

@@ -436,6 +436,16 @@ def test_without_a_race_the_recorded_runs_are_shown_after_a_guess(open_page):
     expect(said).to_contain_text("Your guess was another.")
 
 
+def test_whoever_is_tired_of_waiting_is_shown_the_recorded_runs(open_page):
+    page = open_page("whole")
+    start(page)
+    page.wait_for_selector(".race-chart polyline", timeout=LONG)
+    page.get_by_role("button", name="Show recorded runs").click()
+    wait_for_end(page, "stopped")
+    expect(page.locator(".race-status")).to_contain_text("tanh not within 20 epochs.")
+    expect(page.locator(".race-band")).to_have_count(2)
+
+
 def test_the_reader_stops_it(open_page):
     page = open_page("whole")
     start(page)

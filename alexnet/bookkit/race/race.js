@@ -629,7 +629,7 @@
     more.disabled = isRunning || !finished.length;
     const recorded = /** @type {HTMLButtonElement} */ (one(".race-recorded"));
     const isMissing = !presets[shown.preset]?.band.length || shown.isRecorded;
-    recorded.disabled = start.disabled || isRunning || isMissing;
+    recorded.disabled = start.disabled || isMissing;
     if (start.disabled) say("Make a guess first, then start.");
     else if (one(".race-status").textContent?.startsWith("Make a guess")) say("");
   }
@@ -988,6 +988,16 @@
     return winner === shown.guess ? "You guessed it." : "Your guess was another.";
   }
 
+  /** The recorded runs of the chosen preset, which take no time. */
+  function showRecorded() {
+    const { recorded, winner } = presets[shown.preset];
+    const text = `${recorded} ${outcomeOf(winner)}`;
+    say(text);
+    announce(text);
+    showSetting();
+    drawChart();
+  }
+
   // Running
 
   /** Until the page is seen. */
@@ -1077,6 +1087,7 @@
     } finally {
       isRunning = false;
       showSetting();
+      if (isStopped && shown.isRecorded) showRecorded();
     }
   }
 
@@ -1086,13 +1097,9 @@
   });
   one(".race-more").addEventListener("click", () => run(3));
   one(".race-recorded").addEventListener("click", () => {
-    const { recorded, winner } = presets[shown.preset];
     shown.isRecorded = true;
-    const text = `${recorded} ${outcomeOf(winner)}`;
-    say(text);
-    announce(text);
-    showSetting();
-    drawChart();
+    if (isRunning) isStopped = true;
+    else showRecorded();
   });
 
   // Begin
