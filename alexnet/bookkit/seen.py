@@ -177,16 +177,17 @@ def draw_deals(fractions: Sequence[float], dealt: np.ndarray, p_value: float, la
         text_anchor="middle",
     )
     distance = abs(columns[1].mean() - columns[0].mean())
-    color = SECOND if p_value < 0.05 else FIRST
+    dashes = "none" if p_value < 0.05 else "6 5"  # orange means colored here
     x = left + unit * distance
-    body += element("path", d=f"M{x:.0f} {base}v-90", stroke=color, stroke_width=3)
+    line = {"stroke": FIRST, "stroke_width": 3, "stroke_dasharray": dashes}
+    body += element("path", d=f"M{x:.0f} {base}v-90", **line)
     middle = f"{min(max(x, 44), WIDTH - 44):.0f}"
     body += element(
         "text",
         "as learned",
         x=middle,
         y=base - 94,
-        fill=color,
+        fill=FIRST,
         text_anchor="middle",
         font_weight=600,
     )
@@ -282,6 +283,7 @@ def draw_covered(
     photograph: np.ndarray,
     square: tuple[int, int, float],
     probabilities: np.ndarray,
+    name: str,
     guesses: Sequence[Guess],
     label: str,
     drags: str,
@@ -294,6 +296,7 @@ def draw_covered(
         photograph: uint8 (H, H, 3).
         square: the stops across and down of its center, and its side in stops.
         probabilities: (stops, stops), of the first guess for each place of the square, 0 to 1.
+        name: of the first guess.
         guesses: with the square where it is.
         label: alternative text.
         drags: the choices of an explorer that dragging moves, as ``"across down"``.
@@ -306,7 +309,8 @@ def draw_covered(
     parts = element("image", y=18, href=embed_image(photograph), width=side, height=side)
     parts += element("text", "covered", x=0, y=12)
     least = _percent(probabilities.min())
-    parts += element("text", f"{least} (dark) to {_percent(top)}", x=side + gap, y=12)
+    scale = f"{name}: {least} (dark) to {_percent(top)}"
+    parts += element("text", scale, x=WIDTH, y=12, text_anchor="end")
     parts += pixel_image(probabilities / top, side + gap + STOP / 2, 18 + STOP / 2, side - STOP)
     place = {"x": side + gap + STOP * (across + 0.5), "y": 18 + STOP * (down + 0.5)}
     parts += element(

@@ -24,7 +24,7 @@ from alexnet.bookkit.seen import (
     guess_cards,
     neighbor_list,
 )
-from alexnet.bookkit.svg import BOTH, FIRST, SECOND
+from alexnet.bookkit.svg import BOTH, FIRST
 
 PHOTOGRAPH = np.full((8, 8, 3), 200, np.uint8)
 GUESSES = [("ox", 0.5, False), ("bison <1>", 0.25, True), ("hog", 0.0, False)]
@@ -62,13 +62,15 @@ def test_neighbors_have_a_color_for_what_they_share():
     assert "photo" in tree.find(".//img").get("class").split()
 
 
-@pytest.mark.parametrize(("p_value", "color"), [(0.04, SECOND), (0.06, FIRST)])
-def test_deals_mark_the_columns_by_what_chance_does(p_value, color):
+@pytest.mark.parametrize(("p_value", "dashes"), [(0.04, "none"), (0.06, "6 5")])
+def test_deals_mark_the_columns_by_what_chance_does(p_value, dashes):
     tree = drawn(draw_deals([0.0, 0.2, 0.5, 0.7], np.array([0.0, 0.1, 0.5]), p_value, "net"))
     assert len(list(tree.iter("rect"))) == 4
     bars, line = tree.iter("path")
     assert bars.get("fill") == BOTH
-    assert line.get("stroke") == color and line.get("d").startswith("M348 ")  # 0.5 of 0.5
+    assert line.get("stroke-dasharray") == dashes and line.get("d").startswith(
+        "M348 "
+    )  # 0.5 of 0.5
     assert f"{100 * p_value:.0f} of 100 random deals are as far apart" in texts(tree)
 
 
@@ -98,13 +100,15 @@ def test_the_square_is_where_it_is_said_and_can_be_dragged():
     places = []
     for across in (0, 1, 12):
         square = (across, 5, 3.5)
-        text = draw_covered(PHOTOGRAPH, square, probabilities, GUESSES, "bison", "across down")
+        text = draw_covered(
+            PHOTOGRAPH, square, probabilities, "ox", GUESSES, "bison", "across down"
+        )
         tree = drawn(text)
         [dragged] = [node for node in tree if node.get("data-drags")]  # in the drawing's own units
         assert dragged.get("data-drags") == "across down"
         places.append(float(dragged.get("x")) + 3.5 / 2)
     assert places == [1, 2, 13]  # a stop a unit
-    assert "10 % (dark) to 90 %" in texts(tree)
+    assert "ox: 10 % (dark) to 90 %" in texts(tree)
     assert tree.get("viewBox").split()[2] == str(WIDTH // STOP)
 
 
