@@ -190,7 +190,12 @@
 
   const CROSS = "M-5 -5L5 5M-5 5L5 -5";
 
-  /** Markup of the controls: a slider for each number, and a button for each preset. @param {Data} data */
+  /**
+   * Markup of what is below the drawings: what has become of the walk, a button for each preset,
+   * and a slider for each number.
+   *
+   * @param {Data} data
+   */
   function controls({ presets }) {
     let sliders = "";
     for (const name of NAMES) {
@@ -199,10 +204,9 @@
         <input type="range" name="${name}" min="${min}" max="${max}" step="0.01"></label>`;
     }
     const buttons = presets.map(({ name }) => `<button type="button">${name}</button>`);
-    return `<div class="valley-controls">${sliders}</div>
-      <p class="valley-outcome"></p>
+    return `<p class="valley-outcome"></p>
       <div class="valley-presets" role="group" aria-label="settings to look at">${buttons.join("")}
-      </div>`;
+      </div><div class="valley-controls">${sliders}</div>`;
   }
 
   /** Where a height is in the chart, from its upper edge. @param {number} height */

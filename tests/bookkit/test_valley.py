@@ -277,6 +277,15 @@ def test_a_finger_drags_the_ball_and_scrolls_elsewhere(open_page):
 
 
 @pytest.mark.slow
+def test_the_buttons_stand_nearer_to_the_drawings_than_the_sliders(open_page):
+    for options in (DESK, PHONE):
+        page = open_page(**options)
+        parts = ("chart", "outcome", "presets", "controls")
+        tops = [page.locator(f".valley-{part}").bounding_box()["y"] for part in parts]
+        assert tops == sorted(tops)
+
+
+@pytest.mark.slow
 def test_the_lowest_ends_are_kept_until_the_ball_is_moved(page):
     kept = page.locator("td")
     names = ["no momentum", "2012: 0.9, 0.0005"]
