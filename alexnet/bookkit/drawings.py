@@ -5,6 +5,7 @@ Blue is the first column or what is smaller, orange the second column or what is
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from html import escape
 from math import ceil, floor, log2, log10
 from textwrap import wrap
@@ -563,9 +564,7 @@ def draw_nets(
     left, right, pitch = 186, 346, 84
     bottom = 8 + pitch * len(nets)
 
-    def place(number: float) -> float:
-        return left + (right - left) * (number - low) / (high - low)
-
+    place = partial(np.interp, xp=(low, high), fp=(left, right))
     body = []
     for tick in range(low, high + 1):
         line_down = f"M{place(tick):.1f} 8V{bottom}"
@@ -699,9 +698,7 @@ def draw_ruler(
     left, right, pitch = 66, 346, 30
     bottom = 22 + pitch * len(rows)
 
-    def place(number: float) -> float:
-        return left + (right - left) * (number - low) / (high - low)
-
+    place = partial(np.interp, xp=(low, high), fp=(left, right))
     body = [element("text", label, x=(left + right) // 2, y=bottom + 30, text_anchor="middle")]
     for tick in range(ceil(2 * low), floor(2 * high) + 1):
         x = f"{place(tick / 2):.1f}"

@@ -53,11 +53,6 @@ def svg(width: int, height: int, label: str, body: str) -> str:
     )
 
 
-def stand_alone(drawing: str) -> str:
-    """Make a drawing a file of its own, as ``IPython.display.SVG`` takes it."""
-    return drawing.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
-
-
 def captioned(drawing: str, caption: str) -> str:
     """Put a drawing into a figure, as wide as that of an explorer, with a caption.
 
