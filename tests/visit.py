@@ -15,6 +15,7 @@ PHONE = {
     "is_mobile": True,
     "device_scale_factor": 2,
 }
+SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 UNFOLD = "document.querySelectorAll('details').forEach(folded => folded.open = true)"
 
 

@@ -93,19 +93,22 @@
     function reserveHeight() {
       const width = picture.clientWidth;
       if (!width) return;
-      const probe = picture.cloneNode(false);
-      probe.style.cssText = `position: absolute; visibility: hidden; width: ${width}px`;
-      picture.after(probe);
-      let tallest = picture.style.minHeight ? parseFloat(picture.style.minHeight) : 0;
+      const probes = [];
       names.forEach((name, i) => {
         for (let stop = 0; stop < data.sizes[i]; stop++) {
           const frame = frameAt({ ...chosenStops(), [name]: stop });
           if (!frame) continue;
+          const probe = picture.cloneNode(false);
+          probe.style.cssText = `position: absolute; visibility: hidden; width: ${width}px`;
           probe.innerHTML = toHTML(frame);
-          tallest = Math.max(tallest, probe.getBoundingClientRect().height);
+          probes.push(probe);
         }
       });
-      probe.remove();
+      // All at once, so that the page is laid out once.
+      picture.after(...probes);
+      const heights = probes.map((probe) => probe.getBoundingClientRect().height);
+      const tallest = Math.max(parseFloat(picture.style.minHeight) || 0, ...heights);
+      for (const probe of probes) probe.remove();
       picture.style.minHeight = `${tallest}px`;
     }
 
@@ -148,7 +151,8 @@
 
     picture.addEventListener("pointerdown", drag);
     form.addEventListener("input", (event) => show(event.target.name));
-    form.addEventListener("change", reserveHeight);
+    // A single input has shown all that it can bring when the page was laid out.
+    if (names.length > 1) form.addEventListener("change", reserveHeight);
     form.addEventListener("submit", (event) => event.preventDefault());
     // Otherwise VS Code goes to the next cell as well, when such a key moves a slider.
     form.addEventListener("keydown", (event) => {
