@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alexnet.experiments import recipes
-from alexnet.experiments.config import TINY_IMAGENET, TRANSFER, TWO_COLUMNS, ExperimentConfig
+from alexnet.experiments.config import (
+    RECIPE_TODAY,
+    TINY_IMAGENET,
+    TRANSFER,
+    TWO_COLUMNS,
+    ExperimentConfig,
+)
 from alexnet.experiments.nets import NORMS, REPLACEMENTS
 from alexnet.experiments.recipes import (
     EXPERIMENTS,
@@ -19,6 +25,7 @@ from alexnet.experiments.recipes import (
     first_layer_rate,
     inner_layers_rate,
     limits,
+    momentum,
     order,
     paper_and_code,
     run_over_seeds,
@@ -183,6 +190,21 @@ def test_two_nets_that_differ_in_the_rate_of_the_first_layer_only():
     recorded = json.loads((RUNS / "relu.json").read_text(encoding="utf-8"))["runs"]
     configs = [asdict(ExperimentConfig()) | run["config"] for run in recorded]
     assert json.loads(json.dumps(asdict(one))) in json.loads(json.dumps(configs))
+
+
+def test_with_and_without_momentum_in_steps_that_are_as_large():
+    """One of the nets with momentum has the recipe of today as it is."""
+    today = replace(RECIPE_TODAY, train_images=10_000)
+    runner = AskedRunner()
+    momentum(runner)
+    steps = {}
+    for config in runner.asked:
+        assert differing_fields(config, today) <= {"lr", "momentum", "seed"}
+        step = round(config.lr / (1 - config.momentum), 6)
+        steps.setdefault((config.momentum, config.seed), []).append(step)
+    assert list(steps) == [(0.0, 0), (0.9, 0), (0.0, 1), (0.9, 1)]
+    assert all(asked == steps[0.0, 0] for asked in steps.values())
+    assert today in runner.asked
 
 
 def test_a_rate_as_a_constant_normalization_would_have_it():
