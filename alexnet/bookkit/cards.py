@@ -46,23 +46,23 @@ def card(row: "Claim") -> str:
 def _line(row: "Claim") -> str:
     """Write a claim in short, with the paper's figure and the book's; it opens to the card.
 
-    Intervals are in the card, and in the picture of all effects.
+    What was measured has one figure, the one that the verdict rests on, and the reason why it
+    cannot be told. Intervals, logs and other data are in the card.
     """
     figures = [] if row.paper == "–" else [f"paper: {row.paper}"]
-    if row.logs.strip("–"):
-        figures.append(f"logs of 2012: {row.logs}")
-    if row.ours and not row.measured:
-        figures.append(f"here: {row.ours}")
-    words = element("strong", escape(row.claim[0].upper() + row.claim[1:]))
-    words += element("span", escape(" · ".join(figures))) if figures else ""
-    for outcome in row.outcomes:
-        means = _INTERVAL.sub("", outcome.found.ours)
-        ours = escape(f"{outcome.found.data}: {_with_minus(means)}")
+    reason, outcome = "", row.decisive
+    if outcome:
+        figures.append(f"here: {_with_minus(_INTERVAL.sub('', outcome.found.ours))}")
         if outcome.why != row.verdict:
             clear = "clear, but " if outcome.is_clear else ""
             why = f"{SIGNS[outcome.verdict]} {clear}{outcome.why}"
-            ours += "&nbsp; " + element("em", escape(why), style=_REASON)
-        words += element("span", ours)
+            reason = element("span", element("em", escape(why), style=_REASON))
+    elif row.ours:
+        figures.append(f"here: {row.ours}")
+    elif row.logs.strip("–"):
+        figures.append(f"logs of 2012: {row.logs}")
+    words = element("strong", escape(row.claim[0].upper() + row.claim[1:]))
+    words += element("span", escape(" · ".join(figures))) + reason
     name = element("span", row.name, **{"class": "claim-name"})
     summary = element("summary", name + _sign(row) + element("span", words))
     where = element("a", "Where it is judged", href=f"{row.page}.html#claim-{row.name}")

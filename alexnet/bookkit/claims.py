@@ -97,6 +97,11 @@ class Outcome:
         return "; ".join(dict.fromkeys(filter(None, self.doubts))) or self.verdict
 
     @property
+    def decides(self) -> bool:
+        """Whether the verdict hangs on the intervals, and not on what else was run."""
+        return self.doubts[0] == self.found.effects[0].doubt
+
+    @property
     def is_clear(self) -> bool:
         """Whether no interval includes no effect, although the runs cannot tell."""
         doubts = any(effect.doubt for effect in self.found.effects)
@@ -209,6 +214,12 @@ class Claim:
             why = doubts(found.effects, found.other_setting)
             outcomes.append(Outcome(found, self.tiny_imagenet.verdict, why))
         return outcomes
+
+    @property
+    def decisive(self) -> Outcome | None:
+        """The first whose intervals decide, or the first of all; nothing if there are no runs."""
+        decisive = [outcome for outcome in self.outcomes if outcome.decides]
+        return next(iter(decisive or self.outcomes), None)
 
     def __repr__(self) -> str:
         notes = f" ({self.notes})" if self.notes else ""

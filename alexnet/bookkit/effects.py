@@ -17,12 +17,18 @@ _LABEL, _BAR, _GAP = 15, 14, 6  # heights of a row's words, of each of its bars,
 _BACKGROUND = "var(--pst-color-background, #fff)"
 _PERCENT = ("P25",)  # claims with fractions that the record has in points
 _FRACTIONS = ("P24",)  # and with others, which have an axis of their own
-_TICKS = {
+_TICKS = {  # those beyond the farthest bar are not drawn
+    "errors": (-15, -10, -5, 0, 5, 10, 15),
     "points": (-50, -10, -2, 0, 2, 10, 50),
     "times": (1 / 8, 1 / 2, 1, 2, 8),
     "of 1": (-0.2, -0.1, 0, 0.1, 0.2),
 }
-_UNITS = {"points": "in points", "times": "as a factor", "of 1": "from 0 to 1"}
+_UNITS = {
+    "errors": "points of error",
+    "points": "in points",
+    "times": "as a factor",
+    "of 1": "from 0 to 1",
+}
 
 
 @dataclass(frozen=True)
@@ -64,27 +70,34 @@ class _Row:
     def unit(self) -> str:
         if self.claim in _FRACTIONS:
             return "of 1"
-        return "times" if self.bars[0].effect.no_effect else "points"
+        effect = self.bars[0].effect
+        if effect.no_effect:
+            return "times"
+        return "points" if self.claim in _PERCENT or effect.part == "gap" else "errors"
 
 
-def draw_effects(rows: Iterable[Claim], deciding: bool = True) -> str:
+def draw_effects(
+    rows: Iterable[Claim], deciding: bool = True, units: Iterable[str] = tuple(_TICKS)
+) -> str:
     """Draw the effect behind each claim that was measured, with hollow dots on Tiny ImageNet.
 
     Each row says its verdict, or why the runs cannot tell. Those whose runs cannot tell whatever
     their intervals are have a picture of their own.
 
-    Differences share an axis, which is linear near zero and logarithmic far out, as effects of a
-    point and of fifty are to be seen; ratios share another, a logarithmic one, and fractions that
-    the record does not have in points a third. Where an effect depends on the line that is drawn,
-    the least and the largest are, and the bar has the widest of all their intervals.
+    Each unit has an axis of its own: errors a linear one; gaps and shares of neighbors, which are
+    small or large, one that is linear near zero and logarithmic far out; ratios a logarithmic one;
+    and the differences of colors, which the record has as fractions, one of theirs. Where an effect
+    depends on the line that is drawn, the least and the largest are, and the bar has the widest of
+    all their intervals.
 
     Args:
         rows: the claims; others than those that were measured are left out.
         deciding: whether to draw the effects whose intervals decide, or the others.
+        units: of ``"errors"``, ``"points"``, ``"times"`` and ``"of 1"`` those to be drawn.
     """
     drawn = [row for claim in rows for row in _rows_of(claim) if row.decides == deciding]
     body, y, said = _draw_legend(), _LEGEND, []
-    for unit in _TICKS:
+    for unit in units:
         group = sorted((row for row in drawn if row.unit == unit), key=_order)
         if not group:
             continue
@@ -95,7 +108,8 @@ def draw_effects(rows: Iterable[Claim], deciding: bool = True) -> str:
         for row in group:
             body += _draw_row(y, row, end)
             figures = " and ".join(map(_whole_figure, row.bars))
-            said.append(f"{row.claim} {row.label} {figures} {unit}, {row.tag[2:]}")
+            name = "points" if unit == "errors" else unit
+            said.append(f"{row.claim} {row.label} {figures} {name}, {row.tag[2:]}")
             y += row.height
     return svg(_WIDTH, y + 4, f"Measured effects: {'; '.join(said)}", body)
 
@@ -130,6 +144,8 @@ def _order(row: _Row) -> tuple[int, float]:
 
 
 def _stretched(value: float, unit: str) -> float:
+    if unit == "errors":
+        return value
     return math.log(value) if unit == "times" else math.asinh(value)
 
 
@@ -185,6 +201,8 @@ def _draw_axis(y: float, bottom: float, unit: str, end: float) -> str:
     drawn += _text(_MIDDLE, y + 16, _UNITS[unit], "middle", font_weight=600)
     drawn += _text(_WIDTH - 2, y + 16, "for the paper →", "end")
     for tick in _TICKS[unit]:
+        if abs(_stretched(tick, unit)) > end:
+            continue
         x = _place(tick, unit, end)
         name = {1 / 8: "⅛", 1 / 2: "½"}.get(tick, _minus(f"{tick}"))
         drawn += _text(x, y + 32, name, "middle")

@@ -276,7 +276,7 @@ def momentum(runner: Runner) -> None:
     """
     base = replace(RECIPE_TODAY, train_images=10_000)
     configs = []
-    for step in (0.03, 0.1, 0.3, 1.0, 3.0):
+    for step in (0.01, 0.03, 0.1, 0.3, 1.0):
         for share in (0.0, 0.9):
             configs.append(replace(base, momentum=share, lr=round(step * (1 - share), 4)))
     run_over_seeds(runner, configs)

@@ -4,6 +4,7 @@
 (() => {
   const KEY = "alexnet-guesses";
   const MOVED = "input, button:not(.copybtn), select, li"; // in what one moves or presses
+  const VERDICTS = ".claim, .claim-tally"; // which have buttons and links as well
 
   /** Choice and answer by question. @returns {Object<string, [number, number]>} */
   function remembered() {
@@ -36,14 +37,16 @@
     Boolean(a.compareDocumentPosition(b) & Node.DOCUMENT_POSITION_FOLLOWING);
 
   /**
-   * What gives an answer away: pictures and tables between it and its question, but for those that one moves or presses,
-   * and what follows it up to the next heading or question, be it text, a figure, a card, or the box with the paper's words.
+   * What gives an answer away: pictures and tables between it and its question, but for those that one moves or presses
+   * and that are no verdicts, and what follows it up to the next heading or question, be it text, a figure, a card, or the box with the paper's words.
    * @param {Element} field @param {HTMLElement} answer
    */
   function evidence(field, answer) {
     const outputs = [...document.querySelectorAll(".cell_output")].filter(
       (output) =>
-        isBefore(field, output) && isBefore(output, answer) && !output.querySelector(MOVED),
+        isBefore(field, output) &&
+        isBefore(output, answer) &&
+        output.matches(`:has(${VERDICTS}), :not(:has(${MOVED}))`),
     );
     for (
       let next = answer.nextElementSibling;
@@ -53,7 +56,7 @@
       if (!next.matches(".cell")) outputs.push(next);
       else
         outputs.push(
-          ...next.querySelectorAll(`.cell_output:is(:has(.claim), :not(:has(${MOVED})))`),
+          ...next.querySelectorAll(`.cell_output:is(:has(${VERDICTS}), :not(:has(${MOVED})))`),
         );
     }
     return outputs;
@@ -126,6 +129,14 @@
     said.textContent = choice === answer ? "That was your guess, too." : `Your guess was: ${text}`;
   }
 
+  /** The title of a chapter, as the list of all pages has it. @param {string} chapter */
+  function titleOf(chapter) {
+    const isHere = location.pathname.endsWith(`/${chapter}.html`);
+    const link = isHere ? ".current > a" : `a[href$="${chapter}.html"]`;
+    const title = document.querySelector(`.bd-links ${link}`)?.textContent?.trim();
+    return title || chapter.replaceAll("_", " ");
+  }
+
   /** A guess that was right is a tick, another a cross; each leads to its answer. @param {Element} place */
   function showMarks(place) {
     /** @type {Map<string, HTMLElement>} */
@@ -137,11 +148,11 @@
       const link = document.createElement("a");
       link.href = `${chapter}.html#answer-${key}`;
       link.textContent = choice === answer ? "✓" : "✗";
-      const said = `${chapter.replaceAll("_", " ")}, guess ${number}: ${choice === answer ? "right" : "wrong"}`;
+      const said = `${titleOf(chapter)}, guess ${number}: ${choice === answer ? "right" : "wrong"}`;
       link.title = said;
       link.setAttribute("aria-label", said);
       const row = chapters.get(chapter) ?? document.createElement("span");
-      if (!chapters.has(chapter)) row.append(chapter.replaceAll("_", " "));
+      if (!chapters.has(chapter)) row.append(titleOf(chapter));
       row.append(" ", link);
       chapters.set(chapter, row);
     }
@@ -159,9 +170,8 @@
     }
     const right = made.filter(([choice, answer]) => choice === answer).length;
     const questions = made.length === 1 ? "one question" : `${made.length} questions`;
-    place.textContent = `In this book you have made a guess at ${questions}, and were right ${
-      right === 1 ? "once" : right === 2 ? "twice" : `${right} times`
-    }.`;
+    const times = ["never right", "right once", "right twice"][right] ?? `right ${right} times`;
+    place.textContent = `In this book you have made a guess at ${questions}, and were ${times}.`;
     const marks = document.querySelector(".guess-marks");
     if (marks) showMarks(marks);
   }

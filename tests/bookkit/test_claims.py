@@ -323,8 +323,24 @@ def test_rows_of_the_picture_say_their_verdict_and_nothing_is_drawn_over_their_f
     assert "P18 Weight decay, training error" in [text[2] for text in labels]
 
 
+def test_errors_have_an_axis_of_their_own_and_it_is_linear():
+    drawing = draw_effects(claims().values(), units=["errors"])
+    tree = ElementTree.fromstring(drawing)
+    ticks = {text.text: float(text.get("x")) for text in tree.iter("text")}
+    assert ticks["5"] - ticks["0"] == ticks["0"] - ticks["−5"] > 60
+    assert "10" not in ticks  # beyond the farthest bar
+    _, _, *dots = (float(circle.get("cx")) for circle in tree.iter("circle"))  # after the legend
+    assert abs((max(dots) - 180) / (ticks["5"] - 180) - 7.72 / 5) < 0.02  # P29
+    names = {name for text in texts_of(drawing) for name in re.findall(r"^P\d+", text)}
+    assert names == {"P9", "P10", "P14", "P15", "P18", "P19", "P29"}
+    others = texts_of(draw_effects(claims().values(), units=["points", "times", "of 1"]))
+    labels = {text for text in others if re.match(r"P\d", text)}
+    assert {label.partition(" ")[0] for label in labels} == {"P5", "P16", "P24", "P25", "P29"}
+
+
 def test_differences_share_one_axis_and_ratios_another():
-    tree = ElementTree.fromstring(draw_effects(claims().values()))
+    drawing = draw_effects(claims().values(), units=["points", "times", "of 1"])
+    tree = ElementTree.fromstring(drawing)
     ticks = {text.text: float(text.get("x")) for text in tree.iter("text")}
     middle = ticks["0"]
     assert middle == ticks["1"] == 180
@@ -359,25 +375,24 @@ def test_the_tally_and_the_cards_have_every_claim_once():
         assert f'value="in-{row.page}"' in shown
 
 
-def test_a_line_has_both_figures_and_opens_to_the_sentences():
+def test_a_line_has_the_figure_that_decides_and_opens_to_the_sentences():
     line = cards.cards([claims()["P5"]], {"relu": "ReLU"})
     summary, _, opened = line.partition("</summary>")
-    assert "<span>paper: 6 times faster</span>" in summary
-    assert "<span>CIFAR-10: 7.6 times, with the recipe of 2012</span>" in summary
-    assert (
-        "after as many epochs&nbsp; <em" in summary
-        and ">? clear, but errors, not speed</em>" in summary
-    )
+    assert "<span>paper: 6 times faster · here: 7.6 times, with the recipe of 2012<" in summary
+    assert "−3.4" not in summary and "−3.4" in opened  # on Tiny ImageNet, another question
     assert "The paper says" not in summary and "6.6 to 8.7" in opened
     assert claims()["P5"].found in opened and "Why, in detail (P5)" in opened
     logs = cards.cards([claims()["P21"]], {"results": "Results"})
     assert "paper: 37.5 / 17.0 % · logs of 2012: 37.47 / 17.00 %</span>" in logs
     nothing = cards.cards([claims()["P29"]], {"augmentation": "Data augmentation"})
-    assert ">CIFAR-10: +2.5 points of error" in nothing and "logs" not in nothing
-    assert "+53.4 of gap, 40 classes</span>" in nothing
+    assert "<span>here: +2.5 points of error, +10.8 of gap</span>" in nothing
     alone = cards.cards([claims()["P6"]], {"two_gpus": "Two GPUs"})
-    assert "paper: 1.7 and 1.2 points · logs of 2012: 1.70 and 1.23</span>" in alone
-    assert "+3.7 points&nbsp; <em" in alone and "The verdict there" not in alone
+    assert "paper: 1.7 and 1.2 points · here: +2.7 and +3.7 points</span>" in alone
+    assert ">? clear, but 8 epochs only</em>" in alone and "The verdict there" not in alone
+    other = cards.cards([claims()["P18"]], {"learning": "Learning"})
+    # Not the runs with another decay, which come first
+    assert "here: −0.5 points, 40 classes</span>" in other
+    assert ">? interval includes zero</em>" in other
     counted = cards.cards([claims()["P13"]], {"augmentation": "Data augmentation"})
     assert "<span>paper: 2048 times · here: 2178 times</span>" in counted
 
