@@ -948,8 +948,8 @@ def draw_pooled(values: np.ndarray, result: np.ndarray, window: int, stride: int
     body = [
         pixel_image(values, 4, 20, 168),
         pixel_image(result, 190, 20, unit * stride * len(result)),
-        element("text", f"map, {before}", x=4, y=14),
-        element("text", f"pooled, {after}", x=190, y=14),
+        element("text", f"map, {before} = {values.size}", x=4, y=14),
+        element("text", f"pooled, {after} = {result.size}", x=190, y=14),
     ]
     # Four neighboring windows, the first one on top of the others
     first = max(0, len(result) // 2 - 1)
@@ -1002,8 +1002,10 @@ def draw_shifted(
         faint = {} if name == chosen else {"fill_opacity": 0.4}
         body += element("text", name, x=left - 6, y=y + 10, text_anchor="end", **weight)
         body += element("rect", **bar, **faint)
-        beside = f"{left + unit * change + 5:.1f}"
-        body += element("text", f"{change:.0f} %", x=beside, y=y + 10, **weight)
+        beside = left + unit * change + 5
+        if beside + 30 > end:  # not on the line
+            beside = end + 6
+        body += element("text", f"{change:.0f} %", x=f"{beside:.1f}", y=y + 10, **weight)
     return svg(WIDTH, top + pitch * len(changes) + 2, f"{chosen}, moved by {moved}: {said}", body)
 
 
@@ -1475,16 +1477,16 @@ def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
     length = np.linalg.norm(end - start)
     along = (end - start) / max(length, 1e-9)
     across = np.array([-along[1], along[0]])
-    size = min(0.6 * length, 11)  # of the head
+    size = min(0.6 * length, 15)  # of the head
     neck = end - size * along
     corners = [end, neck + size / 2 * across, neck - size / 2 * across]
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
     shaft = dict(zip(("x1", "y1", "x2", "y2"), (f"{number:.1f}" for number in (*start, *neck))))
-    ring = {"cx": f"{start[0]:.1f}", "cy": f"{start[1]:.1f}", "r": 3.5, "fill": "#fff"}
+    ring = {"cx": f"{start[0]:.1f}", "cy": f"{start[1]:.1f}", "r": 4.5, "fill": "#fff"}
     edge = {"stroke": "#fff", "stroke_width": 3, "paint_order": "stroke"}
     return (
-        element("line", **shaft, stroke="#fff", stroke_width=6)
+        element("line", **shaft, stroke="#fff", stroke_width=9)
         + element("circle", **ring, stroke="#000", stroke_width=1.5)
         + element("polygon", points=points, fill="#000", **edge)
-        + element("line", **shaft, stroke="#000", stroke_width=3)
+        + element("line", **shaft, stroke="#000", stroke_width=5)
     )

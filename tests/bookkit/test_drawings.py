@@ -353,6 +353,17 @@ def test_each_window_has_a_bar_as_long_as_its_change_and_the_chosen_one_is_not_f
     assert [(color, bool(faint)) for _, color, faint in found] == [(FIRST, True), (SECOND, False)]
 
 
+@pytest.mark.parametrize(("change", "beside"), [(40, 155.0), (91, 318.0)])
+def test_a_value_does_not_stand_on_the_line_for_another_photograph(change, beside):
+    drawing = draw_shifted(np.eye(6), np.eye(6), {"2/2": (change, FIRST)}, "2/2", "1 pixel")
+    assert f'x="{beside}" y="182" font-weight="bold">{change} %' in drawing
+
+
+def test_a_pooled_map_says_how_many_values_are_left():
+    drawing = draw_pooled(np.eye(9), np.eye(4), 3, 2)
+    assert "map, 9×9 = 81</text>" in drawing and "pooled, 4×4 = 16</text>" in drawing
+
+
 def test_only_the_chosen_axis_of_a_cloud_is_thick():
     drawing = draw_cloud(np.eye(3), np.eye(3) * 0.1, 1, [0.1, 0, 0], "a cloud")
     assert numbers(f'stroke="{BOTH}" stroke-width="([0-9.]+)"', drawing) == [1, 4, 1]
