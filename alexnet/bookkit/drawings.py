@@ -71,13 +71,13 @@ def draw_columns(
                     stroke, width = CROSSING, round(traffic[name], 1)
                 body.append(line(x_above, y_above, x, y - depth, stroke, width))
         for x, color in blocks:
-            opacity = 1 if is_chosen or chosen is None else 0.45
+            opacity = 1 if is_chosen or chosen is None else 0.6
             body.append(_block(x, y, half, depth, thickness, color, opacity))
 
         size = f"{shape[0]}" if is_flat else f"{shape[1]}×{shape[2]}×{shape[0]}"
         weight = "bold" if is_chosen else "normal"
-        body.append(element("text", name, x=272, y=f"{y + 2:.0f}", font_weight=weight))
-        body.append(element("text", size, x=272, y=f"{y + 14:.0f}", font_size=10.5))
+        body.append(element("text", name, x=272, y=f"{y + 1:.0f}", font_weight=weight))
+        body.append(element("text", size, x=272, y=f"{y + 13:.0f}"))
 
         bottom = y + depth + thickness
         above = [(x, bottom) for x, _ in blocks]

@@ -414,7 +414,7 @@ def test_what_crosses_is_as_wide_as_asked():
 
 def test_all_layers_are_alike_where_none_is_picked_out():
     assert set(numbers(' opacity="([0-9.]+)"', draw_columns(SHAPES, [], None))) == {1}
-    assert set(numbers(' opacity="([0-9.]+)"', draw_columns(SHAPES, [], "conv2"))) == {1, 0.45}
+    assert set(numbers(' opacity="([0-9.]+)"', draw_columns(SHAPES, [], "conv2"))) == {1, 0.6}
 
 
 def test_a_waterfall_says_what_each_step_takes():
