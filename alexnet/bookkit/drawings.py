@@ -276,7 +276,7 @@ def draw_cones(layers: int, most: int = 5) -> str:
     pixels = 2 * most + 1  # in a row
     unit = 13  # from one pixel to the next
     pitch = 24  # from one layer to the next
-    bottom = pitch * most + 6  # top edge of the row of pixels
+    bottom = pitch * most + 22  # top edge of the row of pixels
     size = 2 * layers + 1  # pixels that are seen
 
     # (level, how many positions are seen there), from the output down to the pixels at level 0
@@ -287,6 +287,10 @@ def draw_cones(layers: int, most: int = 5) -> str:
         (f"one {size}×{size}", SECOND, 197, single),
     ]
     body = []
+    for level in range(most + 1):  # the rows stay where they are, with layers in them or without
+        y = bottom - level * pitch + 6
+        rule = {"stroke": "currentColor", "stroke_opacity": 0.15, "stroke_dasharray": "2 4"}
+        body.append(element("path", d=f"M0 {y}H{WIDTH}", **rule))
     for name, color, left, levels in ways:
         middle = left + pixels * unit / 2
         above = []  # (x, y) of the positions that the lines start from
@@ -304,12 +308,12 @@ def draw_cones(layers: int, most: int = 5) -> str:
                 square = {"x": f"{x - 5.5:.1f}", "y": y, "width": 11, "height": 12, "rx": 2}
                 fill, opacity = (color, 1) if x in seen else ("currentColor", 0.15)
                 body.append(element("rect", **square, fill=fill, fill_opacity=opacity))
-        place = {"x": f"{middle:.0f}", "y": bottom + 28, "text_anchor": "middle"}
+        place = {"x": f"{middle:.0f}", "y": 11, "text_anchor": "middle"}
         body.append(element("text", name, **place, font_weight="bold"))
     label = (
         f"One output sees {size} pixels in a row, through {layers} layers of three or one of {size}"
     )
-    return svg(WIDTH, bottom + 36, label, "".join(body))
+    return svg(WIDTH, bottom + 18, label, "".join(body))
 
 
 def draw_shares(
@@ -1382,6 +1386,90 @@ def _sharp_image(pixels: np.ndarray, x: float, y: float, side: float) -> str:
 def _rgb(color: str) -> list[int]:
     """The channels, 0 to 255, of a color such as "#2673b3"."""
     return [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+
+
+def draw_votes(photo: np.ndarray, votes: np.ndarray, top: float, said: Mapping[str, str]) -> str:
+    """Draw a photograph beside what each position votes for one class: orange for it, blue against.
+
+    Args:
+        photo: uint8 (H, H, 3).
+        votes: (h, h).
+        top: the vote that gets the full color.
+        said: what stands below the two, each with its number.
+    """
+    side, right = 176, WIDTH - 176
+    body = element("text", "the photographs", x=0, y=12) + element("text", "votes", x=right, y=12)
+    body += element("image", y=18, href=embed_image(photo), width=side, height=side)
+    body += _sharp_image(_signed_pixels(votes, top), right, 18, side)
+    for i, (text, number) in enumerate(said.items()):
+        y = 18 + side + 20 * (i + 1)
+        body += element("text", escape(text), x=0, y=y, font_size=13)
+        bold = {"font_weight": "bold", "font_size": 14, "text_anchor": "end"}
+        body += element("text", escape(number), x=WIDTH, y=y, **bold)
+    label = "; ".join(f"{text}: {number}" for text, number in said.items())
+    return svg(WIDTH, 24 + side + 20 * len(said), label, body)
+
+
+def draw_steps(rows: Mapping[str, Sequence[tuple[str, str]]]) -> str:
+    """Draw how one number becomes another, step by step, one way below the other.
+
+    Args:
+        rows: for each way by its name its steps: what is done, and the number then. Nothing is done
+            for the first, and the last is what comes out.
+    """
+    width, pitch = 42, 84
+    body, described = "", []
+    for i, (name, steps) in enumerate(rows.items()):
+        y = pitch * i
+        body += element("text", escape(name), x=0, y=y + 13, font_weight="bold")
+        from_box_to_box = (WIDTH - width - 2) / (len(steps) - 1)
+        for at, (done, number) in enumerate(steps):
+            x = 1 + at * from_box_to_box
+            edge = SECOND if at == len(steps) - 1 else FIRST if at == 0 else "currentColor"
+            box = {"x": f"{x:.1f}", "y": y + 40, "width": width, "height": 26, "rx": 4}
+            body += element("rect", **box, fill="none", stroke=edge, stroke_width=2)
+            middle = {"x": f"{x + width / 2:.1f}", "y": y + 58, "text_anchor": "middle"}
+            body += element("text", escape(number), **middle, font_size=14)
+            if at:
+                gap = from_box_to_box - width
+                body += _pointer(x - gap + 3, x - 3, y + 53)
+                above = {"x": f"{x - gap / 2:.1f}", "y": y + 34, "text_anchor": "middle"}
+                body += element("text", escape(done), **above)
+        described.append(f"{name}: " + ", ".join(f"{done} {number}" for done, number in steps))
+    return svg(WIDTH, pitch * len(rows) - 14, "; ".join(described), body)
+
+
+def _pointer(start: float, end: float, y: float) -> str:
+    """A thin arrow to the right, in the color of the text."""
+    head = f"M{start:.1f} {y}H{end:.1f}m-5 -4l5 4l-5 4"
+    return element("path", d=head, fill="none", stroke="currentColor", stroke_width=1.2)
+
+
+def draw_skip(layers: Sequence[str]) -> str:
+    """Draw layers in a row, and the connection that skips them: their input is added at the end."""
+    y, width, last = 78, 84, WIDTH - 64
+    body = element("text", "input", x=0, y=y + 4)
+    pitch = (last - 44) / len(layers)
+    for i, layer in enumerate(layers):
+        x = 44 + pitch * i
+        body += _pointer(x - 6, x + pitch - width - 4, y)
+        left = x + pitch - width
+        box = {"x": f"{left:.1f}", "y": y - 15, "width": width - 10, "height": 30, "rx": 4}
+        body += element("rect", **box, fill="none", stroke=FIRST, stroke_width=2)
+        name = {"x": f"{left + width / 2 - 5:.1f}", "y": y + 4, "text_anchor": "middle"}
+        body += element("text", escape(layer), **name)
+    body += _pointer(last - 8, last + 2, y)
+    plus = {"cx": last + 14, "cy": y, "r": 11, "fill": "none", "stroke": SECOND}
+    body += element("circle", **plus, stroke_width=2)
+    sign = {"x": last + 14, "y": y + 6, "text_anchor": "middle", "font_size": 17}
+    body += element("text", "+", **sign) + _pointer(last + 28, WIDTH - 4, y)
+    over = (
+        f"M46 {y}V30Q46 20 56 20H{last + 4}Q{last + 14} 20 {last + 14} 30V{y - 14}m-5 -7l5 7l5 -7"
+    )
+    body += element("path", d=over, fill="none", stroke=SECOND, stroke_width=2.5)
+    body += element("text", "the input as it is", x=WIDTH / 2, y=13, text_anchor="middle")
+    label = f"An input goes through {', '.join(layers)}, and around them; the two are added"
+    return svg(WIDTH, 100, label, body)
 
 
 def draw_tinted(

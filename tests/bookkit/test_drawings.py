@@ -35,9 +35,12 @@ from alexnet.bookkit.drawings import (
     draw_sharing,
     draw_shifted,
     draw_signal,
+    draw_skip,
+    draw_steps,
     draw_sums,
     draw_tinted,
     draw_units,
+    draw_votes,
     draw_waterfall,
     draw_windows,
     in_words,
@@ -80,6 +83,9 @@ DRAWINGS = [
     draw_durations({"1 epoch": 0.5, "90 epochs": 4e10}),
     draw_filtered(PHOTO[..., 0], np.eye(30) - 0.5, "an edge"),
     draw_tinted(PHOTO, [0.1, 0.0, -0.1], 0.9, "a tint"),
+    draw_votes(PHOTO, np.eye(4) - 0.5, 1, {"their mean": "-0.25"}),
+    draw_steps({"two": [("", "2"), ("×3", "6"), ("+1", "7")], "one": [("", "2"), ("×3 +1", "7")]}),
+    draw_skip(["conv", "conv"]),
     draw_cloud(np.eye(3), np.eye(3) * 0.1, 1, [0.1, 0, 0], "a cloud"),
 ]
 
@@ -449,3 +455,32 @@ def test_a_step_on_the_right_leads_to_its_section():
     [link] = re.findall(r"<a .*?</a>", drawing)
     assert 'href="#second-of-all"' in link and ">2nd<" in link
     assert 'role="group"' in drawing  # an image would hide its links
+
+
+def test_a_vote_for_a_class_is_orange_and_one_against_it_blue():
+    drawing = draw_votes(PHOTO, np.array([[2.0, -1], [0, -9]]), 2, {"mean": "-2.00"})
+    _, votes = re.findall('href="data:image/webp;base64,(.*?)"', drawing)
+    (first, second), (third, last) = np.array(Image.open(io.BytesIO(b64decode(votes))))
+    channels = [int(color[i : i + 2], 16) for color in (SECOND, FIRST) for i in (1, 3, 5)]
+    assert [*first, *last] == channels and list(third) == [255, 255, 255]
+    assert second[2] > second[0] > last[0]  # a weak one is pale
+    assert 'aria-label="mean: -2.00"' in drawing
+
+
+def test_ways_of_many_steps_and_of_one_end_below_each_other():
+    drawing = draw_steps({
+        "a": [("", "1"), ("+1", "2"), ("×3", "6")],
+        "b": [("", "1"), ("×6", "6")],
+    })
+    boxes = re.findall('<rect x="(.*?)" .*? stroke="(.*?)"', drawing)
+    assert [x for x, color in boxes if color == SECOND] == 2 * ["317.0"]
+    assert [x for x, color in boxes if color == FIRST] == 2 * ["1.0"]
+    assert drawing.count("<path") == 3
+
+
+def test_a_skip_connection_goes_around_the_layers_to_the_sum():
+    drawing = draw_skip(["conv", "conv", "conv"])
+    [around] = re.findall(
+        f'<path d="M46 78V30.*?H300Q310 20 310 30V64.*?stroke="{SECOND}"', drawing
+    )
+    assert around and drawing.count("<rect") == 3 and 'cx="310"' in drawing
