@@ -873,6 +873,71 @@ def draw_before_and_after(
     return svg(WIDTH, height + 54 + 19 * len(working), label, "".join(body))
 
 
+def draw_answers(
+    linear: Sequence[float],
+    after: Sequence[float],
+    top: float,
+    watched: int,
+    n: int,
+    is_cut: bool,
+) -> str:
+    """Draw what the maps of a layer put out at one position, and what is left of it.
+
+    Above, bars up and down from zero: the convolution, and an orange band with the maps that count
+    for one of them, which is orange too; these have their values printed. Below: what comes out.
+
+    Args:
+        linear: outputs of the convolution, one a map.
+        after: what is left of each, zero or more; its number is printed above the bar.
+        top: the value at the upper edge of the lower bars; longer bars stop there.
+        watched: the map that is orange.
+        n: how many maps count for it, itself in their middle.
+        is_cut: whether a ReLU comes first: what is below zero is hollow.
+    """
+    unit = 326 / len(linear)  # width of a map
+    high = max(*linear, 0)
+    low = min(*linear, 0)
+    scale = 110 / (high - low)
+    zero = 20 + scale * high  # the line that the upper bars stand on or hang from
+    floor = 236  # the line that the lower bars stand on
+    reach = range(max(watched - n // 2, 0), min(watched + n // 2 + 1, len(linear)))
+    band = {"x": f"{30 + (reach[0] - 0.1) * unit:.1f}", "width": f"{len(reach) * unit:.1f}"}
+    body = [element("rect", **band, y=16, height=130, fill=SECOND, fill_opacity=0.15)]
+    for y in (zero, floor):
+        body.append(line(28, y, 356, y, "currentColor", 1))
+    for value, y in ((high, 20), (low, 130), (top, 166), (0, floor)):
+        text = _with_minus(f"{value:g}")
+        body.append(element("text", text, x=26, y=y + 4, text_anchor="end", font_size=10.5))
+    cut_off = " (hollow: cut off by the ReLU)" if is_cut else ""
+    body.append(element("text", f"linear output of each map{cut_off}", x=30, y=12))
+    body.append(element("text", "what comes out", x=30, y=162))
+
+    described = []
+    for i, (value, rest) in enumerate(zip(linear, after, strict=True)):
+        left = 30 + i * unit
+        place = {"x": f"{left:.1f}", "width": f"{0.8 * unit:.1f}"}
+        centered = {"x": f"{left + 0.4 * unit:.1f}", "text_anchor": "middle", "font_size": 10.5}
+        upper = scale * abs(value)
+        upper_top = zero - upper if value > 0 else zero
+        colors = (SECOND, SECOND) if i == watched else (BOTH, FIRST)
+        opacity = 0.12 if is_cut and value < 0 else 0.7
+        bar = {"y": f"{upper_top:.1f}", "height": f"{upper:.1f}", "fill_opacity": opacity}
+        body.append(element("rect", **place, **bar, fill=colors[0], stroke=colors[0]))
+        if i in reach:
+            y = f"{zero - upper - 4 if value > 0 else zero + upper + 11:.1f}"
+            body.append(element("text", _with_minus(f"{value:.0f}"), **centered, y=y))
+        lower = 70 * min(rest / top, 1)
+        bar = {"y": f"{floor - lower:.1f}", "height": f"{lower:.1f}"}
+        body.append(element("rect", **place, **bar, fill=colors[1]))
+        body.append(element("text", f"{i}", **centered, y=248))
+        if rest:
+            y = f"{floor - lower - 4:.1f}"
+            body.append(element("text", f"{rest:.0f}", **centered, y=y, font_weight="bold"))
+        described.append(f"{value:.0f} to {rest:.1f}")
+    label = f"what each map puts out, and what is left of it: {', '.join(described)}"
+    return svg(WIDTH, 252, label, "".join(body))
+
+
 def draw_pooled(values: np.ndarray, result: np.ndarray, window: int, stride: int) -> str:
     """Draw a map with four of the windows that pool it, in the middle, and the pooled map.
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from alexnet.bookkit.drawings import (
+    draw_answers,
     draw_before_and_after,
     draw_beside,
     draw_carried,
@@ -71,6 +72,7 @@ DRAWINGS = [
     draw_before_and_after([0.0, 30, 99], [0.0, 15, 9], [1.7, 2, 11.4], 90, 1, 0, ["30 ÷ 2"]),
     draw_filled({"work": ("724 million", 0.64), "weights": ("61 million", 1.0)}),
     draw_nets([("half", "", None, [3.0, 4]), ("all", "more", [2, 3], [2.5])], 2, 4, "error"),
+    draw_answers([-30, 0, 90], [0.0, 0.5, 40.0], 30, 0, 3, True),
     draw_pooled(np.eye(8), np.eye(3), 3, 2),
     draw_shifted(np.eye(6), np.eye(6), {"2/2": (30.0, FIRST)}, "2/2", "1 pixel"),
     draw_units([0.0, 1, 4, 9], [True, True, False, True], 4, "units"),
@@ -184,6 +186,23 @@ def test_small_nets_cross_where_they_are_told_to_and_have_their_numbers_beside_t
     drawing = draw_nets(nets, 2, 4, "error")
     assert drawing.count('stroke="#009e73"') == 2 + 8
     assert numbers('<circle cx="([0-9.]+)"', drawing) == [266, 186, 346]
+
+
+def test_answers_hang_from_zero_or_stand_on_it():
+    """110 units for 55, of which 40 are above zero; the lower bar has half of 70 units."""
+    drawing = draw_answers([-15, 40], [0.0, 40], 80, 1, 1, False)
+    assert numbers('y="([0-9.]+)" height="30.0"', drawing) == [100]
+    assert numbers('y="([0-9.]+)" height="80.0"', drawing) == [20]
+    assert numbers(f'height="([0-9.]+)" fill="(?:{FIRST}|{SECOND})"/>', drawing) == [0, 35]
+
+
+def test_the_answers_that_count_for_one_have_values_and_what_a_relu_cuts_is_hollow():
+    for is_cut, opacities in ((False, [0.7, 0.7, 0.7]), (True, [0.7, 0.12, 0.7])):
+        drawing = draw_answers([9, -15, 40], [9.0, 0.0, 20.0], 40, 2, 3, is_cut)
+        assert numbers('fill-opacity="([0-9.]+)" fill', drawing) == opacities
+        assert drawing.count("hollow") == is_cut
+        printed = re.findall(">([−0-9]+)</text>", drawing)[4:]  # after those of the axes
+        assert printed == ["0", "9", "−15", "1", "40", "2", "20"]
 
 
 def test_a_dropped_unit_is_a_cross_and_a_kept_one_has_its_area():
