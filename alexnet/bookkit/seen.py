@@ -21,7 +21,7 @@ from alexnet.bookkit.svg import BOTH, FIRST, SECOND, element, embed_image, pixel
 
 WIDTH = 360  # of a drawing, that of a phone
 RIGHT = "#009e73"  # of a guess that is right; it has a tick as well
-MAPS_IN_A_ROW = 4  # of each column
+MAPS_IN_A_ROW = 2  # of each column
 SHADES = 16  # of a map
 INK = "#767b82"  # of letters that white and black pages show alike
 PHOTO = {"class": "photo clear"}  # as it is on a dark page, too: see book/_static/book.css
@@ -191,7 +191,7 @@ def draw_deals(fractions: Sequence[float], dealt: np.ndarray, p_value: float, la
         text_anchor="middle",
         font_weight=600,
     )
-    share = f"{100 * p_value:.0f} of 100" if p_value >= 0.01 else "fewer than 1 of 100"
+    share = f"{100 * p_value:.1f} of 100" if p_value >= 0.001 else "fewer than 0.1 of 100"
     body += element("text", f"{share} random deals are as far apart", y=77, font_weight=600)
     return svg(WIDTH, base + 34, label, body)
 
@@ -244,7 +244,7 @@ def draw_maps(
 ) -> str:
     """Draw a photograph with its guesses, and below the strongest maps of each layer.
 
-    Of each column the four maps with the largest mean are shown, the first column's on the left.
+    Of each column the two maps with the largest mean are shown, the first column's on the left.
 
     Args:
         photograph: uint8 (H, H, 3).
@@ -254,14 +254,14 @@ def draw_maps(
     """
     body = element("image", href=embed_image(photograph), width=104, height=104)
     body += _guess_bars(guesses, 0, 104, WIDTH - 104)
-    side = 36
+    side = 72
     room = MAPS_IN_A_ROW * (side + 1) - 1
     x = {FIRST: 46, SECOND: WIDTH - room}
     y = 132
     for title, color in (("first column", FIRST), ("second column", SECOND)):
         body += element("text", title, x=x[color], y=y - 5, fill=color)
     for name, maps in layers.items():
-        body += element("text", name, x=0, y=f"{y + 23:.0f}")
+        body += element("text", name, x=0, y=y + side // 2 + 5)
         scale = scale_of(maps)
         for column, color in zip(maps.chunk(2), (FIRST, SECOND)):
             strongest = column.mean((1, 2)).topk(MAPS_IN_A_ROW).indices
@@ -353,8 +353,9 @@ def draw_taken_for(
         for i, (word, share, is_own) in enumerate(rows[:lines]):
             y = top + LINE * (i + 1)
             text = f"{_name(escape(word), is_own)} {_percent(share)}"
-            texts += element("text", text, x=128, y=y)
-            bars[RIGHT if is_own else BOTH] += f"M0 {y - 10}h{120 * share:.0f}v13H0"
+            length = round(160 * share)
+            texts += element("text", text, x=length + 8, y=y)
+            bars[RIGHT if is_own else BOTH] += f"M0 {y - 10}h{length}v13H0"
         for color, path in bars.items():
             texts += element("path", d=path, fill=color) if path else ""
         body += texts

@@ -71,7 +71,7 @@ def test_deals_mark_the_columns_by_what_chance_does(p_value, dashes):
     assert line.get("stroke-dasharray") == dashes and line.get("d").startswith(
         "M348 "
     )  # 0.5 of 0.5
-    assert f"{100 * p_value:.0f} of 100 random deals are as far apart" in texts(tree)
+    assert f"{100 * p_value:.1f} of 100 random deals are as far apart" in texts(tree)
 
 
 @pytest.mark.parametrize("sides", [(27, 13, 6), (5, 5, 5)])
