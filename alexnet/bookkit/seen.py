@@ -104,9 +104,7 @@ def guess_cards(photographs: Mapping[str, tuple[np.ndarray, Sequence[Guess]]]) -
         cards += element("div", picture + title + bars, style="break-inside:avoid")
     grid = "display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:1.2em 1em"
     cards = element("div", cards, style=f"{grid};font-size:.85em;line-height:1.4")
-    caption = (
-        "Photographs that the net has never seen, with its five guesses; green is the right one."
-    )
+    caption = "The net’s five guesses for each; green is the right one."
     return element("figure", cards + element("figcaption", caption), style="margin:1em 0")
 
 
