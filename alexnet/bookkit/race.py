@@ -243,14 +243,12 @@ def relu_race() -> Race:
             1.0,
         ),
     ]
-    credits = ", ".join(name.replace("_", " ") for name in NAMES)
     caption = (
-        "Two nets of four layers learn to tell which of six photographs of this book "
-        f"({credits}) a grey patch of {SIZE}×{SIZE} pixels was cut from. Who comes below "
-        f"{FINISH:.0%} training error first? The broad pale bands are three recorded runs of this "
-        "race in PyTorch each, from the lowest to the highest error. Pale lines are other seeds. A "
-        "ReLU is counted as dead if it is off for each of 96 patches, an output of tanh as "
-        "saturated where the slope is below 0.1."
+        "Two nets of four layers learn to tell which of six photographs of this book a grey patch "
+        f"of {SIZE}×{SIZE} pixels was cut from: who comes below {FINISH:.0%} training error "
+        "first? Broad pale bands are three recorded runs of each in PyTorch, and pale "
+        "lines are other seeds. A ReLU is dead if it is off for each of 96 patches, and an output "
+        "of tanh saturated where the slope is below 0.1."
     )
     return Race(
         name="relu",
