@@ -924,7 +924,8 @@ def draw_answers(
         bar = {"y": f"{upper_top:.1f}", "height": f"{upper:.1f}", "fill_opacity": opacity}
         body.append(element("rect", **place, **bar, fill=colors[0], stroke=colors[0]))
         if i in reach:
-            y = f"{zero - upper - 4 if value > 0 else zero + upper + 11:.1f}"
+            # Below the heading, and so inside the longest bar
+            y = f"{max(zero - upper - 4, 31) if value > 0 else zero + upper + 11:.1f}"
             body.append(element("text", _with_minus(f"{value:.0f}"), **centered, y=y))
         lower = 70 * min(rest / top, 1)
         bar = {"y": f"{floor - lower:.1f}", "height": f"{lower:.1f}"}
