@@ -105,6 +105,7 @@ EVIDENCE = """# A page
 
 <div class="cell_output" id="explorer"><figure><input type="range"></figure></div>
 <div class="cell_output" id="picture"><figure>three dots beside two</figure></div>
+<div class="cell_output"><div class="claim-tally"><ul><li>one holds</li></ul></div></div>
 
 **The answer.** *Three.* Since it is.
 
@@ -124,7 +125,7 @@ A paragraph.
 
 @pytest.mark.parametrize("press", ["Two.", "Look without a guess", "Show the answer"])
 def test_what_gives_an_answer_away_is_veiled_as_long(tmp_path, browser, press):
-    """The pictures before it, and the card, the quotation and a picture after it; not what one
+    """The pictures and verdicts before it, and the card, the quotation and a picture after it; not what one
     moves, or what comes under the next heading."""
     page, _ = build(tmp_path / "page", EVIDENCE)
     blurred = """() => [...document.querySelectorAll(".cell_output, .admonition")]
@@ -134,18 +135,18 @@ def test_what_gives_an_answer_away_is_veiled_as_long(tmp_path, browser, press):
         tab = context.new_page()
         tab.goto(page.as_uri())
         tab.add_style_tag(path=ROOT / "book" / "_static" / "book.css")
-        assert tab.evaluate(blurred) == [False, True, True, True, True, False]
-        assert tab.locator(".guess-lift").count() == 2  # the answer has another button
+        assert tab.evaluate(blurred) == [False, True, True, True, True, True, False]
+        assert tab.locator(".guess-lift").count() == 3  # the answer has another button
         tab.emulate_media(media="print")
-        assert tab.evaluate(blurred) == [False] * 6
+        assert tab.evaluate(blurred) == [False] * 7
         assert not tab.locator(".guess-lift").first.is_visible()
         tab.emulate_media(media="screen")
         tab.evaluate("location.hash = 'claim-P5'")  # as from the page of all claims
-        assert tab.evaluate(blurred) == [False, True, False, True, True, False]
+        assert tab.evaluate(blurred) == [False, True, True, False, True, True, False]
         tab.evaluate("location.hash = ''")
-        assert tab.evaluate(blurred) == [False, True, True, True, True, False]
+        assert tab.evaluate(blurred) == [False, True, True, True, True, True, False]
         tab.get_by_label(press).or_(tab.get_by_role("button", name=press)).first.click()
-        assert tab.evaluate(blurred) == [False] * 6
+        assert tab.evaluate(blurred) == [False] * 7
         assert tab.locator(".guess-lift, .guess-answer button").count() == 0
         assert tab.get_by_text("Since it is.").is_visible()
 

@@ -127,6 +127,7 @@ def test_a_link_to_one_claim_undoes_the_choice_of_a_chapter(browser, host):
         choice = visit.page.get_by_label("chapter")
         choice.select_option("in-relu")
         expect(visit.page.locator("#claim-P1")).to_be_hidden()
+        visit.page.get_by_role("button", name="Look without a guess").first.click()
         visit.page.locator(".claim-tally").get_by_role("link", name="3 do not hold").click()
         expect(choice).to_have_value("in-relu")  # a verdict is chosen with it
         visit.page.locator(".claim-tally").get_by_role("link", name="P6 two columns").click()

@@ -11,7 +11,8 @@ from alexnet.bookkit.findings import Finding
 from alexnet.bookkit.stats import Effect, Interval
 from alexnet.bookkit.svg import BOTH, FIRST, SECOND, element, line, svg
 
-_WIDTH, _MIDDLE, _REACH = 360, 180, 170  # no effect is in the middle, the ends are 170 from it
+_WIDTH, _MIDDLE, _REACH = 360, 180, 170  # no effect is in the middle, the right end 170 from it
+_LEFT = 138  # and the left one as far, since figures stand beyond it
 _LEGEND, _AXIS = 22, 40  # heights of what the dots mean, and of an axis
 _LABEL, _BAR, _GAP = 15, 14, 6  # heights of a row's words, of each of its bars, and below it
 _BACKGROUND = "var(--pst-color-background, #fff)"
@@ -150,12 +151,10 @@ def _stretched(value: float, unit: str) -> float:
 
 
 def _far_end(row: _Row) -> float:
-    return max(
-        abs(_stretched(value, row.unit))
-        for bar in row.bars
-        for interval in bar.intervals
-        for value in interval
-    )
+    """What is drawn at the right end, so that all bars of a row have room on either side."""
+    intervals = [interval for bar in row.bars for interval in bar.intervals]
+    places = [_stretched(value, row.unit) for interval in intervals for value in interval]
+    return max(*places, -_REACH / _LEFT * min(places))
 
 
 def _place(value: float, unit: str, end: float) -> float:
