@@ -125,8 +125,8 @@ A paragraph.
 
 @pytest.mark.parametrize("press", ["Two.", "Look without a guess", "Show the answer"])
 def test_what_gives_an_answer_away_is_veiled_as_long(tmp_path, browser, press):
-    """The pictures and verdicts before it, and the card, the quotation and a picture after it; not what one
-    moves, or what comes under the next heading."""
+    """The pictures and verdicts before it, and the card, the quotation and a picture after it; not
+    what one moves, or what comes under the next heading."""
     page, _ = build(tmp_path / "page", EVIDENCE)
     blurred = """() => [...document.querySelectorAll(".cell_output, .admonition")]
         .map((box) => getComputedStyle(box.children[box.matches(".admonition") ? 1 : 0] ?? box))
