@@ -22,7 +22,7 @@ from alexnet.datasets import (
 from alexnet.distributed import resolve_device
 from alexnet.experiments import race, race_dropout
 from alexnet.experiments.config import ExperimentConfig
-from alexnet.experiments.recipes import EXPERIMENTS, TINY_IMAGENET_GROUPS
+from alexnet.experiments.recipes import EXPERIMENTS, NUM_SEEDS, TINY_IMAGENET_GROUPS
 from alexnet.experiments.runner import RUNS, Runner
 
 
@@ -88,8 +88,8 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seeds",
         type=int,
-        help="seeds a configuration (3, of specialisation 10; with --quick, 2); of cuts, the draws "
-        "of dropout",
+        help="seeds a configuration (3, of specialisation 10, of momentum 2; with --quick, 2); of "
+        "cuts, the draws of dropout",
     )
     parser.add_argument("--epochs", type=int, help="epochs a run at most")
     parser.add_argument(
@@ -110,7 +110,7 @@ def _make_runner(args: argparse.Namespace) -> Runner:
     if num_seeds is None and args.quick:
         num_seeds = 2
     elif num_seeds is None:
-        num_seeds = 10 if args.name == "specialisation" else 3
+        num_seeds = NUM_SEEDS.get(args.name, 3)
     max_epochs = args.epochs
     if max_epochs is None and args.quick:
         max_epochs = 1

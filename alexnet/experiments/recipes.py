@@ -612,6 +612,9 @@ def same_class_fraction(
     return [round(same[labels == label].mean().item(), 4) for label in labels.unique()]
 
 
+# Seeds a configuration, where they are not three
+NUM_SEEDS = {"specialisation": 10, "momentum": 2}
+
 EXPERIMENTS: dict[str, Callable[[Runner], None]] = {
     "relu": relu,
     "first-layer-rate": first_layer_rate,

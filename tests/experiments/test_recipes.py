@@ -19,6 +19,7 @@ from alexnet.experiments.config import (
 from alexnet.experiments.nets import NORMS, REPLACEMENTS
 from alexnet.experiments.recipes import (
     EXPERIMENTS,
+    NUM_SEEDS,
     TINY_IMAGENET_GROUPS,
     choose_lr,
     find_best_lr,
@@ -247,7 +248,7 @@ class ReadOnlyRunner(Runner):
             test_images=range(data["test"]),
             classes=data["classes"],
         )
-        num_seeds = 10 if path.stem == "specialisation" else 3
+        num_seeds = NUM_SEEDS.get(path.stem, 3)
         super().__init__(path.stem, dataset, path.parent, "cpu", num_seeds)
         self.load_recorded()
         self.missing = []
