@@ -37,8 +37,9 @@
     Boolean(a.compareDocumentPosition(b) & Node.DOCUMENT_POSITION_FOLLOWING);
 
   /**
-   * What gives an answer away: pictures and tables between it and its question, but for those that one moves or presses
-   * and that are no verdicts, and what follows it up to the next heading or question, be it text, a figure, a card, or the box with the paper's words.
+   * What gives an answer away: verdicts, pictures and tables between it and its question, but for pictures that one moves
+   * or presses; and what follows it up to the next heading or question, be it text, a figure, a card, or the box with the
+   * paper's words.
    * @param {Element} field @param {HTMLElement} answer
    */
   function evidence(field, answer) {
