@@ -244,6 +244,18 @@ def test_the_page_of_claims_counts_the_guesses(tab):
     assert said == "In this book you have made a guess at 2 questions, and were right once."
 
 
+def test_the_guesses_of_a_chapter_stand_beside_its_title(tab):
+    guesses = {"two_gpus-1": [0, 1], "two_gpus-2": [2, 2], "of_old-1": [0, 0]}
+    tab.evaluate(f"localStorage.setItem('alexnet-guesses', '{json.dumps(guesses)}')")
+    tab.reload()
+    tab.evaluate("""document.body.insertAdjacentHTML('beforeend', `
+        <p class=guess-tally></p><div class=guess-marks></div>
+        <nav class=bd-links><a href="two_gpus.html">Two GPUs</a></nav>`)""")
+    tab.get_by_label("Neither.").check()
+    rows = tab.locator(".guess-marks > span").all_inner_texts()
+    assert {"Two GPUs ✗ ✓", "of old ✓"} <= set(rows)  # a page that is gone has no title
+
+
 @pytest.mark.parametrize(
     "stored", ["nonsense", "null", "[1]", '{"index-1": 7}', '{"index-1": [9, 1]}']
 )
