@@ -8,6 +8,7 @@ import torch
 from alexnet.experiments import runner as runner_module
 from alexnet.experiments.config import ExperimentConfig
 from alexnet.experiments.fit import preprocess
+from alexnet.experiments.recipes import NUM_SEEDS
 from alexnet.experiments.runner import RUNS, Runner, describe_machine
 from helpers import NO_RUN
 
@@ -118,7 +119,7 @@ def test_the_machine_names_what_the_precision_depends_on(capability, monkeypatch
 @pytest.mark.parametrize("path", sorted(RUNS.glob("*.json")), ids=lambda path: path.stem)
 def test_what_is_recorded_carries_all_that_it_takes_to_run_it_again(path):
     file = json.loads(path.read_text(encoding="utf-8"))
-    seeds = 10 if path.stem == "specialisation" else 3
+    seeds = NUM_SEEDS.get(path.stem, 3)
     assert file["command"] == f"python -m alexnet.experiments {path.stem}"
     assert file["options"] == {"seeds": seeds, "epochs": None}
     if path.stem.startswith("tiny-imagenet"):
