@@ -122,6 +122,22 @@ def test_a_table_of_many_columns_fits_a_phone(browser, host):
         assert table.locator("td").first.evaluate(before) == '"verdict: "'
 
 
+def test_the_claims_that_do_not_hold_are_shown_first(browser, host):
+    with Visit(browser, f"{host}/book/claims.html", **DESK) as visit:
+        holds, fails = visit.page.locator("#is-holds"), visit.page.locator("#is-does-not-hold")
+        links = visit.page.locator(".claim-choice a")
+        bold = "links => links.filter(a => getComputedStyle(a).fontWeight > 600).map(a => a.text)"
+        for link, words, is_shown in [
+            (None, "✗ do not hold", (False, True)),
+            ("✓ hold", "✓ hold", (True, False)),
+            ("all", "all", (True, True)),
+        ]:
+            if link:
+                links.get_by_text(link, exact=True).click()
+            assert (holds.is_visible(), fails.is_visible()) == is_shown, link
+            assert links.evaluate_all(bold) == [words]
+
+
 def test_a_link_to_one_claim_undoes_the_choice_of_a_chapter(browser, host):
     with Visit(browser, f"{host}/book/claims.html", **DESK) as visit:
         choice = visit.page.get_by_label("chapter")

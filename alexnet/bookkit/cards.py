@@ -28,6 +28,10 @@ _REASON = (
 )
 _CHOSEN = "font-weight: 700; text-decoration: none;"
 _INTERVAL = re.compile(r" \([^()]* to [^()]*\)|, by the seeds alone")
+_NOT_COMPARABLE = (
+    "How large the effect is cannot be compared: the photographs or the net are not the paper's, "
+    "or the paper gives no figure."
+)
 RULE = "measuring.html#how-a-claim-is-judged"
 
 
@@ -100,6 +104,7 @@ def _behind(row: "Claim") -> str:
     facts = [f"Claim {row.name} ({where}): {row.claim}."]
     facts += [row.reasons] if row.reasons else []
     facts += [row.measured.terms] if row.measured else []
+    facts += [_NOT_COMPARABLE] if row.size == "not comparable" else []
     items = "".join(element("li", escape(fact)) for fact in facts)
     items += element("li", element("a", "The rule by which all claims are judged", href=RULE))
     return element(
@@ -166,11 +171,27 @@ def _numbers(verdict: str, members: Sequence["Claim"]) -> str:
     return shown
 
 
+def _first_choice() -> list[str]:
+    """The rules for a page on which nobody has chosen a verdict."""
+    failing = css_class("does not hold")
+    nothing = "body:not(:has(#all-cards:target, .claim-set:target, .claim:target))"
+    nothing += ' .claim-cards:has(option[value="all"]:checked)'
+    of_all = 'a[href="#all-cards"]'
+    a_chapter = ".claim-cards:not(:has(option[value=all]:checked))"
+    return [
+        f"{nothing} .claim-set:not(#{failing}) {{ display: none; }}",
+        f'{nothing} a[href="#{failing}"] {{ {_CHOSEN} }}',
+        f"body:has(#all-cards:target, .claim:target) .claim-choice {of_all} {{ {_CHOSEN} }}",
+        f"body:not(:has(.claim-set:target)) {a_chapter} {of_all} {{ {_CHOSEN} }}",
+    ]
+
+
 def cards(rows: Iterable["Claim"], chapters: Mapping[str, str]) -> str:
     """Write all claims as lines that open, by verdict, with a choice by verdict and by chapter.
 
-    The choice needs no script. The verdict stands in the address, such as ``#is-holds``: a link
-    chooses it from anywhere. A link to one claim undoes the choice, that of a chapter by fold.js.
+    At first only those that do not hold are shown. The choice needs no script. The verdict stands
+    in the address, such as ``#is-holds``: a link chooses it from anywhere. A link to one claim
+    undoes the choice, that of a chapter by fold.js.
 
     Args:
         rows: the claims.
@@ -188,8 +209,7 @@ def cards(rows: Iterable["Claim"], chapters: Mapping[str, str]) -> str:
         is_chosen = f"body:has(#{name}:target)"
         rules.append(f"{is_chosen} .claim-set:not(#{name}) {{ display: none; }}")
         rules.append(f'{is_chosen} .claim-choice a[href="#{name}"] {{ {_CHOSEN} }}')
-    others = "body:not(:has(.claim-set:target))"
-    rules.append(f'{others} .claim-choice a[href="#all-cards"] {{ {_CHOSEN} }}')
+    rules += _first_choice()
     options = element("option", "all chapters", value="all")
     for chapter, title in chapters.items():
         options += element("option", title, value=f"in-{chapter}")

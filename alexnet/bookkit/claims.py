@@ -29,7 +29,6 @@ _SIZE_IN_WORDS = {
     "as the paper says": "as large as the paper says",
     "larger": "larger than the paper says",
     "smaller": "smaller than the paper says",
-    "not comparable": "size not comparable",
 }
 _NUMBER = re.compile(r"−?\d[\d,]*(?:\.\d+)?")
 _TIMES = ("never", "once", "twice", "three times", "four times", "five times")
@@ -166,8 +165,8 @@ class Claim:
 
     @property
     def size_text(self) -> str:
-        """The size in a few words after a comma, or nothing."""
-        return f", {_SIZE_IN_WORDS[self.size]}" if self.size else ""
+        """The size in a few words after a comma, or nothing if there is none to compare."""
+        return f", {_SIZE_IN_WORDS[self.size]}" if self.size in _SIZE_IN_WORDS else ""
 
     @property
     def found(self) -> str:
@@ -189,8 +188,13 @@ class Claim:
         if self.kind == "measured on Tiny ImageNet":
             return said
         verdict = self.tiny_imagenet.verdict
-        why = f" ({self.outcomes[-1].why})" if verdict == "cannot tell" else ""
-        return f"{said} The verdict there: {verdict}{why}."
+        agrees = verdict == self.verdict
+        if verdict == "holds":
+            return f"{said} The claim holds there{', too' * agrees}."
+        either = ", either" * agrees
+        if verdict == "does not hold":
+            return f"{said} The claim does not hold there{either}."
+        return f"{said} These runs cannot tell{either} ({self.outcomes[-1].why})."
 
     @property
     def reasons(self) -> str:
