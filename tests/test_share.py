@@ -197,6 +197,18 @@ def test_the_first_page_is_light(browser, book):
     assert sum(len(gzip.compress(path.read_bytes())) for path in paths) < 0.9e6
 
 
+def test_drawn_previews_are_turned_over_in_the_dark(browser, book):
+    filters = "images => images.map(i => [i.className, getComputedStyle(i).filter])"
+    for scheme in ("light", "dark"):
+        page = browser.new_page(color_scheme=scheme)
+        page.goto((book / "book" / "intro.html").as_uri())
+        found = page.locator(".chapters img").evaluate_all(filters)
+        page.close()
+        assert {kind for kind, _ in found} == {"drawn", "photo"}
+        for kind, value in found:
+            assert ("invert" in value) == (scheme == "dark" and kind == "drawn")
+
+
 # Search
 
 QUERIES = [

@@ -16,10 +16,12 @@ import re
 from html import escape
 from pathlib import Path
 
+import yaml
 from docutils import nodes
 
 BOOK = Path(__file__).parents[1]
 PREVIEWS = BOOK / "_static" / "previews"
+PAGES = BOOK / "pages.yml"
 FIRST = "book/intro"
 LIST = "The chapters"
 SIZE = (1200, 630)  # of a preview in pixels, which Open Graph asks for
@@ -159,12 +161,13 @@ def list_of_chapters(document):
     raise ValueError(f"book/intro.md has no section {LIST!r}")
 
 
-def small_preview(name):
+def small_preview(name, is_photograph):
     """The HTML of a small preview, which says nothing that the text beside it
     does not say."""
     width, height = SMALL
+    kind = "photo" if is_photograph else "drawn"
     return (
-        f'<img src="../_static/previews/{name}-small.webp" alt="" '
+        f'<img src="../_static/previews/{name}-small.webp" alt="" class="{kind}" '
         f'loading="lazy" width="{width // 2}" height="{height // 2}">'
     )
 
@@ -176,12 +179,14 @@ def lay_out_list(app, document):
     chapters = list_of_chapters(document)
     chapters["classes"].append("chapters")
     names = [name.rpartition("/")[2] for name in descriptions()][1:]
+    pages = yaml.safe_load(PAGES.read_text(encoding="utf-8"))
     for item, name in zip(chapters, names, strict=True):
         link, text = item[0].children[0], item[0].children[1:]
         text[0] = nodes.Text(text[0].astext().removeprefix(": "))
         item.children = []
         if (PREVIEWS / f"{name}-small.webp").exists():
-            item += nodes.raw("", small_preview(name), format="html")
+            preview = small_preview(name, "photograph" in pages[name])
+            item += nodes.raw("", preview, format="html")
         item += nodes.paragraph("", "", link)
         item += nodes.paragraph("", "", *text)
 
