@@ -1171,6 +1171,41 @@ def draw_descent(landscape: str, points: np.ndarray, size: tuple[int, int], labe
     return svg(*size, label, landscape + body)
 
 
+def draw_course(course: Sequence[float], without: Sequence[float], drop: int, label: str) -> str:
+    """Draw a loss at each step on a logarithmic axis, beside what it would be without a drop.
+
+    Args:
+        course: the loss after each step, from 0.01 to 10; what is beyond stops at the edge.
+        without: the same, had the learning rate not dropped.
+        drop: the step before which it drops; none is marked if it is the number of steps.
+        label: alternative text.
+    """
+    left, right, top, bottom = 40, 352, 38, 218
+
+    def place(step: float, loss: float) -> tuple[float, float]:
+        power = min(max(log10(loss), -2), 1)
+        across = left + (right - left) * step / len(course)
+        return across, top + (bottom - top) * (1 - power) / 3
+
+    body = element("text", "mean height", x=2, y=14)
+    for loss in (0.01, 0.1, 1, 10):
+        _, y = place(0, loss)
+        body += line(left, y, right, y, "#7d828b66", 1)
+        body += element("text", f"{loss:g}", x=left - 5, y=f"{y + 4:.0f}", text_anchor="end")
+    if drop < len(course):
+        x, _ = place(drop, 1)
+        body += line(x, top, x, bottom, "currentColor", 1)
+        end = "end" if drop > len(course) / 2 else "start"
+        body += element("text", "÷ 10", x=f"{x:.0f}", y=32, text_anchor=end)
+    for losses, color, width in ((without, "#7d828b", 1.5), (course, SECOND, 2.5)):
+        points = [place(step, loss) for step, loss in enumerate(losses, start=1)]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        body += element("polyline", points=path, fill="none", stroke=color, stroke_width=width)
+    body += element("text", "step", x=left, y=bottom + 17)
+    body += element("text", f"{len(course)}", x=right, y=bottom + 17, text_anchor="end")
+    return svg(WIDTH, bottom + 22, label, body)
+
+
 def draw_crop(
     photo: np.ndarray, top: int, left: int, size: int, flip: bool, label: str, drags: str = ""
 ) -> str:

@@ -16,6 +16,7 @@ from alexnet.bookkit.drawings import (
     draw_columns,
     draw_comparison,
     draw_cones,
+    draw_course,
     draw_crop,
     draw_descent,
     draw_durations,
@@ -157,6 +158,15 @@ def test_levels_are_logarithmic_and_stop_at_the_edges():
     values = {"a": 1e-4, "b": 0.0, "c": 1e9, "d": 1.0}
     lengths = numbers('width="([0-9.]+)" height="15"', draw_levels(values, -6, 2, "x"))
     assert lengths == [54, 0, 216, 162]  # 216 units for eight powers of ten
+
+
+def test_a_course_is_logarithmic_and_stops_at_the_edges():
+    drawing = draw_course([10.0, 1.0, 0.001], [10.0, 10.0, 100.0], drop=1, label="x")
+    without, course = re.findall('points="([^"]*)"', drawing)
+    assert [point.split(",")[1] for point in without.split()] == ["38.0"] * 3
+    assert course == "144.0,38.0 248.0,98.0 352.0,218.0"  # 60 units for a power of ten
+    assert 'x1="144" y1="38" x2="144" y2="218"' in drawing and "÷ 10" in drawing
+    assert "÷ 10" not in draw_course([1.0, 1.0], [1.0, 1.0], drop=2, label="x")
 
 
 def test_before_and_after_are_on_one_scale():
