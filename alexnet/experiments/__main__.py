@@ -88,8 +88,8 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seeds",
         type=int,
-        help="seeds a configuration (3, of specialisation 10, of momentum 2; with --quick, 2); of "
-        "cuts, the draws of dropout",
+        help="seeds a configuration (3, of specialisation 10; with --quick, 2); of cuts, the draws "
+        "of dropout",
     )
     parser.add_argument("--epochs", type=int, help="epochs a run at most")
     parser.add_argument(

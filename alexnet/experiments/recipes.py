@@ -613,7 +613,7 @@ def same_class_fraction(
 
 
 # Seeds a configuration, where they are not three
-NUM_SEEDS = {"specialisation": 10, "momentum": 2}
+NUM_SEEDS = {"specialisation": 10}
 
 EXPERIMENTS: dict[str, Callable[[Runner], None]] = {
     "relu": relu,
