@@ -972,47 +972,57 @@ def draw_pooled(values: np.ndarray, result: np.ndarray, window: int, stride: int
 
 
 def draw_shifted(
-    before: np.ndarray,
-    after: np.ndarray,
-    changes: Mapping[str, tuple[float, str]],
+    maps: Mapping[str, np.ndarray],
+    changes: Mapping[str, tuple[float, float, str]],
     chosen: str,
-    moved: str,
+    cells: str,
 ) -> str:
-    """Draw a map, the same of a photograph that was moved, and what differs, above a bar a window.
+    """Draw maps before and after a shift and how they differ, above two bars a window.
 
     The end of the scale is another photograph.
 
     Args:
-        before: (h, h), 0 to 1.
-        after: (h, h), 0 to 1.
+        maps: (h, h) each, 0 to 1, by what stands above; four of them have room.
         changes: of maps pooled with each window, by its name: in per cent of what another
-            photograph would change, and the color of the bar.
+            photograph would change, where they lie and once moved back, and a color.
         chosen: the window that the maps were pooled with; the other bars are faint.
-        moved: by how much the photograph was moved, such as "1 pixel".
+        cells: by how much its map is moved back, such as "1 cell".
     """
-    left, unit, top, pitch = 42, 2.7, 172, 19  # of the bars, a per cent a unit
-    said = f"{changes[chosen][0]:.0f} % of the way to another photograph"
-    body = element("text", said, x=2, y=156, font_size=14, font_weight="bold")
-    pictures = {"map": before, f"moved by {moved}": after, "difference": np.abs(after - before)}
-    for x, (name, values) in zip((2, 124, 246), pictures.items()):
+    left, unit, top, pitch = 42, 2.7, 162, 23  # of the bars, a per cent a unit
+    where_it_lies, moved_back, _ = changes[chosen]
+    said = f"{where_it_lies:.0f} % of the way to another photograph"
+    back = f"{moved_back:.0f} % once the map is moved back by {cells}"
+    body = element("text", said, x=2, y=126, font_size=14, font_weight="bold")
+    body += element("text", back, x=2, y=146)
+    for x, (name, values) in zip((0, 92, 184, 276), maps.items(), strict=True):
         body += element("text", name, x=x, y=14)
         brighter = np.sqrt(values.clip(0, 1))
         shades = (15 * brighter).round() / 15  # fewer take less room
-        body += pixel_image(shades, x, 20, 112)
+        body += pixel_image(shades, x, 20, 84)
     end = left + 100 * unit
     body += line(end, top - 4, end, top + pitch * len(changes), BOTH, 3)
-    for row, (name, (change, color)) in enumerate(changes.items()):
+    for row, (name, change) in enumerate(changes.items()):
         y = top + pitch * row
-        bar = {"x": left, "y": y, "width": f"{unit * change:.1f}", "height": 12, "fill": color}
         weight = {"font_weight": "bold"} if name == chosen else {}
-        faint = {} if name == chosen else {"fill_opacity": 0.4}
-        body += element("text", name, x=left - 6, y=y + 10, text_anchor="end", **weight)
-        body += element("rect", **bar, **faint)
-        beside = left + unit * change + 5
+        body += element("text", name, x=left - 6, y=y + 11, text_anchor="end", **weight)
+        body += _two_bars(left, y, unit, change, name == chosen)
+        beside = left + unit * change[0] + 5
         if beside + 30 > end:  # not on the line
             beside = end + 6
-        body += element("text", f"{change:.0f} %", x=f"{beside:.1f}", y=y + 10, **weight)
-    return svg(WIDTH, top + pitch * len(changes) + 2, f"{chosen}, moved by {moved}: {said}", body)
+        body += element("text", f"{change[0]:.0f} %", x=f"{beside:.1f}", y=y + 10, **weight)
+    return svg(WIDTH, top + pitch * len(changes), f"{chosen}: {said}, {back}", body)
+
+
+def _two_bars(
+    left: float, y: float, unit: float, change: tuple[float, float, str], chosen: bool
+) -> str:
+    """Draw what a shift changes, and below it, narrow, what it does once moved back."""
+    where_it_lies, moved_back, color = change
+    faint = {} if chosen else {"fill_opacity": 0.4}
+    bar = {"x": left, "fill": color, **faint}
+    body = element("rect", y=y, width=f"{unit * where_it_lies:.1f}", height=11, **bar)
+    bar["fill"] = "currentColor"
+    return body + element("rect", y=y + 12, width=f"{unit * moved_back:.1f}", height=4, **bar)
 
 
 def draw_units(values: Sequence[float], kept: Sequence[bool], top: float, label: str) -> str:
@@ -1061,18 +1071,18 @@ def draw_sums(sums: Sequence[float], chosen: float, at_test: float, top: float) 
         return f"{left + unit * min(value, top):.1f}"
 
     body = element("text", "what the next unit is given", x=left, y=12)
-    strokes = "".join(f"M{across(value)} 38v16" for value in sums)
+    strokes = "".join(f"M{across(value)} 38v14" for value in sums)
     body += element("path", d=strokes, stroke=BOTH, stroke_width=1.5)
     test = {"stroke": SECOND, "stroke_width": 3}
-    body += element("path", d=f"M{across(at_test)} 34v24", **test)
+    body += element("path", d=f"M{across(at_test)} 34v22", **test)
     name = {"fill": SECOND, "font_weight": "bold", "text_anchor": "middle"}
     body += element("text", "at test", x=across(at_test), y=29, **name)
-    body += element("circle", cx=across(chosen), cy=46, r=6.5, fill=FIRST)
-    body += line(left, 60, right, 60, "currentColor", 1)
+    body += line(left, 62, right, 62, "currentColor", 1)
+    body += element("circle", cx=across(chosen), cy=62, r=6.5, fill=FIRST)  # hides no stroke
     for value in range(0, round(top) + 1, 20):
-        body += element("text", f"{value}", x=across(value), y=74, text_anchor="middle")
+        body += element("text", f"{value}", x=across(value), y=83, text_anchor="middle")
     label = f"the next unit is given {chosen:.1f}, at test {at_test:.1f}"
-    return svg(WIDTH, 78, label, body)
+    return svg(WIDTH, 87, label, body)
 
 
 def draw_comparison(

@@ -52,6 +52,7 @@ from alexnet.bookkit.svg import BOTH, FIRST, SECOND
 SHAPES = {"image": (3, 32, 32), "conv1": (8, 16, 16), "conv2": (8, 8, 8), "fc3": (10,)}
 PHOTO = np.zeros((32, 32, 3), np.uint8)
 WALK = np.array([[0.5, 0.5], [2.0, -1]])
+FOUR_MAPS = {"before": np.eye(6), "after": np.eye(6), "differs": np.eye(6), "back": np.eye(6)}
 DRAWINGS = [
     draw_comparison([0.2, -0.4], [-1.1, -0.9], Interval(0.9, -0.4, 2.2), 1.0),
     draw_columns(SHAPES, ["conv2"], "conv2"),
@@ -75,7 +76,7 @@ DRAWINGS = [
     draw_nets([("half", "", None, [3.0, 4]), ("all", "more", [2, 3], [2.5])], 2, 4, "error"),
     draw_answers([-30, 0, 90], [0.0, 0.5, 40.0], 30, 0, 3, True),
     draw_pooled(np.eye(8), np.eye(3), 3, 2),
-    draw_shifted(np.eye(6), np.eye(6), {"2/2": (30.0, FIRST)}, "2/2", "1 pixel"),
+    draw_shifted(FOUR_MAPS, {"2/2": (30.0, 20.0, FIRST)}, "2/2", "1 cell"),
     draw_units([0.0, 1, 4, 9], [True, True, False, True], 4, "units"),
     draw_sums([10.0, 99], 20.0, 30.0, 60),
     draw_descent(draw_landscape([WALK], (1, 2)), WALK, (360, 270), "a walk"),
@@ -228,6 +229,13 @@ def test_sums_lie_on_their_axis_which_ends_at_the_top():
     assert numbers("M([0-9.]+) 34", drawing) == [180]
 
 
+def test_the_disc_of_the_mask_that_is_shown_hides_no_stroke():
+    drawing = draw_sums([20.0], 20.0, 20.0, 60)
+    [(top, length)] = re.findall(r"M[0-9.]+ (38)v([0-9]+)", drawing)
+    [(middle, radius)] = re.findall(r'cy="([0-9.]+)" r="([0-9.]+)"', drawing)
+    assert int(top) + int(length) < float(middle) - float(radius)
+
+
 def test_a_walk_has_a_line_a_dot_at_each_step_and_two_discs():
     walk = np.array([[20, 30], [40, 50], [45.04, 60]])
     drawing = draw_descent("", walk, (360, 270), "x")
@@ -359,20 +367,20 @@ def test_a_bar_of_shares_is_as_long_as_its_sum():
     assert widths_and_mark({"a": 2, "b": 6}) == (350, "180.0")
 
 
-def test_each_window_has_a_bar_as_long_as_its_change_and_the_chosen_one_is_not_faint():
-    bars = {"2/2": (36.0, FIRST), "3/2": (24.0, SECOND)}
-    drawing = draw_shifted(np.eye(6), np.eye(6), bars, "3/2", "1 pixel")
-    assert "3/2, moved by 1 pixel: 24 % of the way to another photograph" in drawing
-    found = re.findall(r'width="([0-9.]+)" height="12" fill="([^"]+)"( fill-opacity)?', drawing)
-    lengths = [float(length) for length, _, _ in found]
-    assert lengths[0] / lengths[1] == pytest.approx(36 / 24)
-    assert [(color, bool(faint)) for _, color, faint in found] == [(FIRST, True), (SECOND, False)]
+def test_each_window_has_two_bars_as_long_as_its_changes_and_the_chosen_ones_are_not_faint():
+    bars = {"2/2": (36.0, 36.0, FIRST), "3/2": (46.0, 0.0, SECOND)}
+    drawing = draw_shifted(FOUR_MAPS, bars, "3/2", "1 cell")
+    assert "46 % of the way to another photograph" in drawing
+    assert "0 % once the map is moved back by 1 cell" in drawing
+    found = re.findall(r'width="([0-9.]+)" height="(11|4)"[^>]*', drawing)
+    assert found == [("97.2", "11"), ("97.2", "4"), ("124.2", "11"), ("0.0", "4")]
+    assert drawing.count("fill-opacity") == 2
 
 
 @pytest.mark.parametrize(("change", "beside"), [(40, 155.0), (91, 318.0)])
 def test_a_value_does_not_stand_on_the_line_for_another_photograph(change, beside):
-    drawing = draw_shifted(np.eye(6), np.eye(6), {"2/2": (change, FIRST)}, "2/2", "1 pixel")
-    assert f'x="{beside}" y="182" font-weight="bold">{change} %' in drawing
+    drawing = draw_shifted(FOUR_MAPS, {"2/2": (change, 0, FIRST)}, "2/2", "1 cell")
+    assert f'x="{beside}" y="172" font-weight="bold">{change} %' in drawing
 
 
 def test_a_pooled_map_says_how_many_values_are_left():
