@@ -16,7 +16,7 @@ from matplotlib.text import Text
 from PIL import Image
 from torch import Tensor
 
-from alexnet.bookkit.first_page import GAP, palette, scale_of
+from alexnet.bookkit.first_page import GAP, palette
 from alexnet.bookkit.svg import BOTH, FIRST, SECOND, element, embed_image, pixel_image, svg
 
 WIDTH = 360  # of a drawing, that of a phone
@@ -214,18 +214,18 @@ def _guess_bars(guesses: Sequence[Guess], top: float, left: float, width: float)
     return bars
 
 
-def _map_row(maps: Tensor, scale: float, color: str) -> str:
+def _map_row(maps: Tensor, color: str) -> str:
     """Maps side by side as a data URI, in the color of their column.
 
     Args:
-        maps: (N, side, side).
-        scale: the value that is shown as white.
+        maps: (N, side, side); the largest value of each is shown as white.
         color: of the column.
     """
     side = maps.shape[-1]
     pitch = side + 1
     picture = np.full((side, pitch * len(maps) - 1), GAP, np.uint8)
-    shades = ((maps.double() / scale).clamp(0, 1) * (SHADES - 1)).round()  # fewer take less room
+    largest = maps.amax((1, 2), keepdim=True).clamp(min=1e-12)  # a map of zeros is black
+    shades = (maps.double() / largest * (SHADES - 1)).round()  # fewer take less room
     levels = shades / (SHADES - 1) * (GAP - 1)
     for i, level in enumerate(levels):
         picture[:, i * pitch : i * pitch + side] = level.floor().numpy()
@@ -240,9 +240,10 @@ def _map_row(maps: Tensor, scale: float, color: str) -> str:
 def draw_maps(
     photograph: np.ndarray, guesses: Sequence[Guess], layers: Mapping[str, Tensor], label: str
 ) -> str:
-    """Draw a photograph with its guesses, and below the strongest maps of each layer.
+    """Draw a photograph with its guesses, and below the most varied maps of each layer.
 
-    Of each column the two maps with the largest mean are shown, the first column's on the left.
+    Of each column the two maps are shown that vary most from place to place, the first column's on
+    the left. The strongest maps would be bright nearly everywhere.
 
     Args:
         photograph: uint8 (H, H, 3).
@@ -260,9 +261,8 @@ def draw_maps(
         body += element("text", title, x=x[color], y=y - 5, fill=color)
     for name, maps in layers.items():
         body += element("text", name, x=0, y=y + side // 2 + 5)
-        scale = scale_of(maps)
         for column, color in zip(maps.chunk(2), (FIRST, SECOND)):
-            strongest = column.mean((1, 2)).topk(MAPS_IN_A_ROW).indices
+            varied = column.var((1, 2)).topk(MAPS_IN_A_ROW).indices
             body += element(
                 "image",
                 x=x[color],
@@ -270,7 +270,7 @@ def draw_maps(
                 width=room,
                 height=side,
                 preserveAspectRatio="none",
-                href=_map_row(column[strongest], scale, color),
+                href=_map_row(column[varied], color),
                 style="image-rendering:pixelated",
             )
         y += side + 4

@@ -2,6 +2,7 @@
 
 import io
 import re
+from base64 import b64decode
 from xml.etree import ElementTree
 
 import numpy as np
@@ -89,6 +90,21 @@ def test_maps_of_both_columns(sides):
         assert right <= WIDTH
     left, right = images[1], images[2]
     assert float(left.get("x")) + float(left.get("width")) < float(right.get("x"))
+
+
+def test_the_maps_are_those_that_vary_most():
+    """Not the strongest, which may be bright everywhere; one value is white in each."""
+    maps = torch.full((8, 6, 6), 9.0)
+    for i, value in ((1, 1), (2, 2), (4, 1), (5, 2)):
+        maps[i] = 0
+        maps[i, i, 0] = value
+    tree = drawn(draw_maps(PHOTOGRAPH, GUESSES, {"conv1": maps}, "bison"))
+    for image, spots in zip(list(tree.iter("image"))[1:], ((2, 1), (5, 4)), strict=True):
+        data = b64decode(image.get("href").partition(",")[2])
+        brightness = np.asarray(Image.open(io.BytesIO(data)).convert("L")).astype(int)
+        for left, spot in zip((0, 7), spots):
+            row, column = np.unravel_index(brightness[:, left : left + 6].argmax(), (6, 6))
+            assert (row, column) == (spot, 0) and brightness[row, left] > 240
 
 
 def test_a_map_of_zeros_is_drawn():
