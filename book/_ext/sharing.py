@@ -167,8 +167,9 @@ def small_preview(name, is_photograph):
     width, height = SMALL
     kind = "photo" if is_photograph else "drawn"
     return (
-        f'<img src="../_static/previews/{name}-small.webp" alt="" class="{kind}" '
-        f'loading="lazy" width="{width // 2}" height="{height // 2}">'
+        f'<img src="../_static/previews/{name}-small.webp" alt="" '
+        f'class="{kind}" loading="lazy" '
+        f'width="{width // 2}" height="{height // 2}">'
     )
 
 
