@@ -7,6 +7,7 @@ Blue is the first column or what is smaller, orange the second column or what is
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from html import escape
+from itertools import groupby
 from math import ceil, floor, log2, log10
 from textwrap import wrap
 
@@ -1445,16 +1446,66 @@ def draw_votes(photo: np.ndarray, votes: np.ndarray, top: float, said: Mapping[s
         said: what stands below the two, each with its number.
     """
     side, right = 176, WIDTH - 176
-    body = element("text", "the photographs", x=0, y=12) + element("text", "votes", x=right, y=12)
+    body = element("text", "the photographs", x=0, y=12)
+    body += element("text", "score at each position", x=right, y=12)
     body += element("image", y=18, href=embed_image(photo), width=side, height=side)
     body += _sharp_image(_signed_pixels(votes, top), right, 18, side)
+    body += _signed_scale(top, right, 24 + side, side)
+    bottom = 50 + side
     for i, (text, number) in enumerate(said.items()):
-        y = 18 + side + 20 * (i + 1)
+        y = bottom + 20 * (i + 1)
         body += element("text", escape(text), x=0, y=y, font_size=13)
         bold = {"font_weight": "bold", "font_size": 14, "text_anchor": "end"}
         body += element("text", escape(number), x=WIDTH, y=y, **bold)
     label = "; ".join(f"{text}: {number}" for text, number in said.items())
-    return svg(WIDTH, 24 + side + 20 * len(said), label, body)
+    return svg(WIDTH, bottom + 6 + 20 * len(said), label, body)
+
+
+def _signed_scale(top: float, x: float, y: float, width: float) -> str:
+    """Which number has which color in :func:`_signed_pixels`, from -top to top."""
+    [colors] = _signed_pixels(np.linspace(-top, top, 11)[None], top)
+    step = width / len(colors)
+    body = ""
+    for i, color in enumerate(colors):
+        box = {"x": f"{x + step * i:.1f}", "y": y, "width": f"{step:.1f}", "height": 8}
+        body += element("rect", **box, fill="rgb({}, {}, {})".format(*color))
+    places = {"start": (x, -top), "middle": (x + width / 2, 0), "end": (x + width, top)}
+    for anchor, (place, number) in places.items():
+        text = {"x": f"{place:.1f}", "y": y + 21, "text_anchor": anchor}
+        body += element("text", _with_minus(f"{number:g}"), **text)
+    return body
+
+
+def draw_survival(nets: Mapping[str, str], parts: Mapping[str, Sequence[str]]) -> str:
+    """Draw what became of each part of a net, one below the other: a bar as long as it lasted.
+
+    Args:
+        nets: the year of each net by its name; the oldest first.
+        parts: for each part by its name what each net has there. What the oldest has is orange,
+            what came later blue; a bar goes on as long as the next net has the same.
+    """
+    panel, pitch, gap, top = WIDTH / len(nets), 37, 3, 34
+    body, described = "", []
+    for i, (name, year) in enumerate(nets.items()):
+        middle = {"x": f"{panel * (i + 0.5):.1f}", "text_anchor": "middle"}
+        body += element("text", escape(name), **middle, y=11, font_weight="bold")
+        body += element("text", escape(year), **middle, y=25)
+    for at, (part, ways) in enumerate(parts.items()):
+        y = top + pitch * at
+        body += element("text", escape(part), x=0, y=y + 11)
+        start = 0
+        for way, same in groupby(ways):
+            color, ink = (FIRST, "white") if start else (SECOND, "black")
+            lasted = len(list(same))
+            x, width = panel * start, panel * lasted - gap
+            box = {"x": f"{x:.1f}", "y": y + 15, "width": f"{width:.1f}", "height": 18}
+            body += element("rect", **box, rx=3, fill=color)
+            inside = {"x": f"{x + width / 2:.1f}", "y": y + 28, "text_anchor": "middle"}
+            body += element("text", escape(way), **inside, fill=ink)
+            start += lasted
+        described.append(f"{part}: {', then '.join(way for way, _ in groupby(ways))}")
+    label = f"Parts of {', '.join(nets)}. {'; '.join(described)}"
+    return svg(WIDTH, top + pitch * len(parts), label, body)
 
 
 def draw_steps(rows: Mapping[str, Sequence[tuple[str, str]]]) -> str:

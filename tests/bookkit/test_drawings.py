@@ -39,6 +39,7 @@ from alexnet.bookkit.drawings import (
     draw_skip,
     draw_steps,
     draw_sums,
+    draw_survival,
     draw_tinted,
     draw_units,
     draw_votes,
@@ -88,6 +89,7 @@ DRAWINGS = [
     draw_votes(PHOTO, np.eye(4) - 0.5, 1, {"their mean": "-0.25"}),
     draw_steps({"two": [("", "2"), ("×3", "6"), ("+1", "7")], "one": [("", "2"), ("×3 +1", "7")]}),
     draw_skip(["conv", "conv"]),
+    draw_survival({"old": "2012", "new": "2022"}, {"end": ("a", "a"), "way": ("b", "c")}),
     draw_cloud(np.eye(3), np.eye(3) * 0.1, 1, [0.1, 0, 0], "a cloud"),
 ]
 
@@ -490,6 +492,30 @@ def test_a_vote_for_a_class_is_orange_and_one_against_it_blue():
     assert [*first, *last] == channels and list(third) == [255, 255, 255]
     assert second[2] > second[0] > last[0]  # a weak one is pale
     assert 'aria-label="mean: -2.00"' in drawing
+    scale = re.findall(r'fill="rgb\((.*?)\)"', drawing)
+    ends = [", ".join(map(str, channels[at : at + 3])) for at in (3, 0)]
+    assert [scale[0], scale[len(scale) // 2], scale[-1]] == [ends[0], "255, 255, 255", ends[1]]
+    assert re.findall('y="221" text-anchor="(.*?)">(.*?)<', drawing) == [
+        ("start", "−2"),
+        ("middle", "0"),
+        ("end", "2"),
+    ]
+
+
+def test_the_bar_of_a_part_is_as_long_as_it_lasted():
+    nets = {"a": "2012", "b": "2016", "c": "2022"}
+    parts = {"kept": 3 * ["x"], "gone": ["x", "y", "y"], "back": ["x", "y", "x"]}
+    drawing = draw_survival(nets, parts)
+    bars = re.findall('<rect x="(.*?)" .*? width="(.*?)" .*? fill="(.*?)"', drawing)
+    assert bars == [
+        ("0.0", "357.0", SECOND),
+        ("0.0", "117.0", SECOND),
+        ("120.0", "237.0", FIRST),
+        ("0.0", "117.0", SECOND),
+        ("120.0", "117.0", FIRST),
+        ("240.0", "117.0", FIRST),
+    ]
+    assert "gone: x, then y" in drawing and drawing.index(">2012<") < drawing.index(">kept<")
 
 
 def test_ways_of_many_steps_and_of_one_end_below_each_other():
