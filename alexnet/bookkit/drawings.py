@@ -7,7 +7,7 @@ Blue is the first column or what is smaller, orange the second column or what is
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from html import escape
-from itertools import groupby
+from itertools import groupby, pairwise
 from math import ceil, floor, log2, log10
 from textwrap import wrap
 
@@ -368,15 +368,15 @@ def draw_shares(
 
 
 def draw_levels(values: Mapping[str, float], low: int, high: int, label: str) -> str:
-    """Draw a bar a name on a logarithmic axis from 10^low to 10^high.
+    """Draw a dot a name on a logarithmic axis from 10^low to 10^high, and the line through them.
 
-    A bar that leaves the axis stops at its edge; its number is printed in any case.
+    A dot that leaves the axis stops at its edge; its number is printed in any case.
 
     Args:
-        values: length of each bar by name, zero or more.
+        values: place of each dot by name, zero or more.
         low: exponent of ten at the left end of the axis.
         high: exponent of ten at the right end.
-        label: what the bars are, for the axis and the alternative text.
+        label: what the dots are, for the axis and the alternative text.
     """
     left = 62
     width = 216
@@ -391,18 +391,20 @@ def draw_levels(values: Mapping[str, float], low: int, high: int, label: str) ->
         place = {"x": x, "y": bottom + 14, "text_anchor": "middle"}
         body.append(element("text", power, **place))
 
-    described = []
+    described, dots = [], []
     for i, (name, value) in enumerate(values.items()):
         number = f"{value:,.0f}" if 100 <= value < 1e5 else f"{value:.2g}"
         exponent = log10(value) if value > 0 else low
         exponent = min(max(exponent, low), high)
-        length = width * (exponent - low) / (high - low)
         y = 16 + pitch * i
-        bar = {"width": f"{length:.1f}", "height": pitch - 7, "rx": 2, "fill": FIRST}
+        dots.append((left + width * (exponent - low) / (high - low), y + 9))
         body.append(element("text", name, x=left - 6, y=y + 12, text_anchor="end"))
         body.append(element("text", number, x=355, y=y + 12, text_anchor="end"))
-        body.append(element("rect", x=left, y=y + 2, **bar))
         described.append(f"{name} {number}")
+    for above, below in pairwise(dots):
+        body.append(line(*above, *below, FIRST, 2))
+    for x, y in dots:
+        body.append(element("circle", cx=f"{x:.1f}", cy=y, r=5, fill=FIRST))
     return svg(WIDTH, bottom + 36, f"{label}: {', '.join(described)}", "".join(body))
 
 
@@ -502,7 +504,7 @@ def draw_sharing(ways: Mapping[str, tuple[str, Mapping[str, tuple[bool, str]]]])
         ways: by name of a way, a sentence on it, and for each part, such as the images or a kind of
             layer: whether a GPU has all of it, or half; and what crosses there, or nothing.
     """
-    pitch, full = 112, 44
+    pitch, full, apart = 112, 52, 32
     body = []
     said = []
     for i, (name, (sentence, shares)) in enumerate(ways.items()):
@@ -517,14 +519,16 @@ def draw_sharing(ways: Mapping[str, tuple[str, Mapping[str, tuple[bool, str]]]])
             body.append(element("text", escape(part), **label))
             y = top + 56
             width = full if is_whole else full / 2
-            for side, color in ((-1, FIRST), (1, SECOND)):
-                x = middle + side * 29 - width / 2
-                box = {"x": x, "y": y, "width": width, "height": 20}
-                body.append(element("rect", **box, fill=color))
             has = "all" if is_whole else "half"
+            for side, color, ink in ((-1, FIRST, "#fff"), (1, SECOND, "#000")):
+                x = middle + side * apart
+                box = {"x": x - width / 2, "y": y, "width": width, "height": 20}
+                body.append(element("rect", **box, fill=color))
+                inside = {"x": x, "y": y + 14, "text_anchor": "middle", "fill": ink}
+                body.append(element("text", has, **inside))
             said.append(f"{part}, {has} on each" + f", {crosses} cross" * bool(crosses))
             if crosses:
-                gap = 29 - width / 2
+                gap = apart - width / 2
                 body.append(line(middle - gap, y + 10, middle + gap, y + 10, CROSSING, 4))
                 word = {"x": middle, "y": y + 33, "text_anchor": "middle", "fill": CROSSING}
                 body.append(element("text", escape(crosses), **word))
@@ -591,6 +595,26 @@ def draw_nets(
     axis = {"x": (left + right) // 2, "y": bottom + 32, "text_anchor": "middle"}
     body.append(element("text", escape(label), **axis))
     return svg(WIDTH, bottom + 40, f"{label}: {'; '.join(described)}", "".join(body))
+
+
+def draw_kinds(kinds: Mapping[str, tuple[str, Sequence[int] | None]]) -> str:
+    """Draw kinds of nets beside each other as small columns of five layers, their names below.
+
+    Args:
+        kinds: by name what stands below it, and the layers (2 to 5) that read both columns, or
+            None for a net of one column.
+    """
+    panel = WIDTH / len(kinds)
+    body = []
+    for i, (name, (remark, crossing)) in enumerate(kinds.items()):
+        middle = panel * (i + 0.5)
+        shift = f"translate({middle - 30:.1f} 0)"  # a small net's middle is at 30
+        body.append(element("g", _small_net(crossing, 6), transform=shift))
+        place = {"x": f"{middle:.1f}", "text_anchor": "middle"}
+        body.append(element("text", escape(name), y=88, font_weight="bold", **place))
+        body.append(element("text", escape(remark), y=103, **place))
+    described = "; ".join(f"{name}: {remark}" for name, (remark, _) in kinds.items())
+    return svg(WIDTH, 110, described, "".join(body))
 
 
 def _small_net(crossing: Sequence[int] | None, y: int) -> str:

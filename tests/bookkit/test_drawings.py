@@ -24,6 +24,7 @@ from alexnet.bookkit.drawings import (
     draw_filled,
     draw_filtered,
     draw_kept,
+    draw_kinds,
     draw_landscape,
     draw_levels,
     draw_lineage,
@@ -75,6 +76,7 @@ DRAWINGS = [
     draw_before_and_after([0.0, 30, 99], [0.0, 15, 9], [1.7, 2, 11.4], 90, 1, 0, ["30 ÷ 2"]),
     draw_filled({"work": ("724 million", 0.64), "weights": ("61 million", 1.0)}),
     draw_nets([("half", "", None, [3.0, 4]), ("all", "more", [2, 3], [2.5])], 2, 4, "error"),
+    draw_kinds({"half": ("one GPU", None), "all": ("meet in all", [2, 3, 4, 5])}),
     draw_answers([-30, 0, 90], [0.0, 0.5, 40.0], 30, 0, 3, True),
     draw_pooled(np.eye(8), np.eye(3), 3, 2),
     draw_shifted(FOUR_MAPS, {"2/2": (30.0, 20.0, FIRST)}, "2/2", "1 cell"),
@@ -159,8 +161,8 @@ def test_a_doubling_is_one_mark():
 
 def test_levels_are_logarithmic_and_stop_at_the_edges():
     values = {"a": 1e-4, "b": 0.0, "c": 1e9, "d": 1.0}
-    lengths = numbers('width="([0-9.]+)" height="15"', draw_levels(values, -6, 2, "x"))
-    assert lengths == [54, 0, 216, 162]  # 216 units for eight powers of ten
+    places = numbers('<circle cx="([0-9.]+)"', draw_levels(values, -6, 2, "x"))
+    assert places == [62 + 54, 62, 62 + 216, 62 + 162]  # 216 units for eight powers of ten
 
 
 def test_a_course_is_logarithmic_and_stops_at_the_edges():
@@ -199,6 +201,13 @@ def test_small_nets_cross_where_they_are_told_to_and_have_their_numbers_beside_t
     drawing = draw_nets(nets, 2, 4, "error")
     assert drawing.count('stroke="#009e73"') == 2 + 8
     assert numbers('<circle cx="([0-9.]+)"', drawing) == [266, 186, 346]
+
+
+def test_kinds_of_nets_stand_beside_each_other_each_above_its_name():
+    drawing = draw_kinds({"one": ("a", None), "two": ("b", []), "met": ("c", [3])})
+    assert drawing.count('stroke="#009e73"') == 2
+    assert numbers(r"translate\(([0-9.]+) 0", drawing) == [30, 150, 270]
+    assert drawing.count("<rect") == 5 + 10 + 10
 
 
 def test_answers_hang_from_zero_or_stand_on_it():
@@ -317,7 +326,9 @@ def test_half_of_a_row_is_half_as_wide_and_what_crosses_has_a_line():
     widths = [float(box.get("width")) for box in root.iter("rect")]
     assert widths[0] == widths[1] == 2 * widths[2] == 2 * widths[3]
     [crossing] = root.iter("line")
-    assert {"Half of it on each.", "outputs"} <= {text.text for text in root.iter("text")}
+    texts = [text.text for text in root.iter("text")]
+    assert {"Half of it on each.", "outputs"} <= set(texts)
+    assert texts.count("all") == texts.count("half") == 2
     boxes = [float(box.get("x")) for box in root.iter("rect")][2:]
     ends = float(crossing.get("x1")), float(crossing.get("x2"))
     assert ends == (boxes[0] + widths[2], boxes[1])
