@@ -40,7 +40,7 @@ def draw_columns(
 
     Args:
         shapes: output shape of each layer, both columns together, in order: (maps, height, width)
-            or (units,). The first is the image.
+            or (units,). The first is the image; one whose name begins with "pool" is a thin slab.
         crossing: the layers that read both columns.
         chosen: the layer to highlight, with the lines that lead to it; None for all layers alike.
         traffic: how wide the lines are that lead to a layer from the other column, by layer; they
@@ -55,6 +55,8 @@ def draw_columns(
         shape = shapes[name]
         is_flat = len(shape) == 1
         half, depth, thickness = _block_size(shape)
+        if name.startswith("pool"):
+            thickness = 3.0
         blocks = [(88.0, FIRST), (212.0, SECOND)]  # middle and color
         if name == names[0]:
             blocks = [(150.0, BOTH)]  # the image is not split
@@ -75,14 +77,16 @@ def draw_columns(
             opacity = 1 if is_chosen or chosen is None else 0.6
             body.append(_block(x, y, half, depth, thickness, color, opacity))
 
-        size = f"{shape[0]}" if is_flat else f"{shape[1]}×{shape[2]}×{shape[0]}"
+        size = "×".join(str(length) for length in shape)
         weight = "bold" if is_chosen else "normal"
-        body.append(element("text", name, x=272, y=f"{y + 1:.0f}", font_weight=weight))
-        body.append(element("text", size, x=272, y=f"{y + 13:.0f}"))
+        size_place = (304, y + 8) if is_flat else (272, y + 13)  # flat: beside the name
+        name_y = size_place[1] if is_flat else y + 1
+        body.append(element("text", name, x=272, y=f"{name_y:.0f}", font_weight=weight))
+        body.append(element("text", size, x=size_place[0], y=f"{size_place[1]:.0f}"))
 
         bottom = y + depth + thickness
         above = [(x, bottom) for x, _ in blocks]
-        y = bottom + (22 if is_flat else 17 + depth)
+        y = bottom + (20 if is_flat else 14 + depth)
     label = "The layers from the image down, in two columns"
     if chosen is not None:
         label += f"; {chosen} is picked out"
@@ -123,6 +127,46 @@ def _block(
     )
     faces = element("polygon", points=sides, fill_opacity=0.75) + element("polygon", points=top)
     return element("g", faces, fill=color, stroke=color, stroke_linejoin="round", opacity=opacity)
+
+
+def draw_depths(maps: int, window: int) -> str:
+    """Draw how deep a kernel is that reads all maps, and beside it those that read half of them.
+
+    Args:
+        maps: how many there are; the first half is blue, the second orange.
+        window: of the kernels.
+    """
+    half = maps // 2
+    panels = [
+        (8, 1, [(0, maps, BOTH)]),
+        (188, 2, [(0, half, FIRST), (half + 8, half, SECOND)]),
+    ]
+    body = []
+    described = []
+    for left, groups, kernels in panels:
+        gap = 8 * (groups - 1)  # between the halves that do not see each other
+        depth = maps // groups
+        weights = f"{window}×{window}×{depth} = {window**2 * depth:,} weights"
+        body.append(element("text", f"groups={groups}", x=left, y=13, font_weight="bold"))
+        for start, color in ((0, FIRST), (half + gap, SECOND)):
+            body.append(_long_box(left + 1.3 * start, 40, 1.3 * half, 52, color, 0.35))
+        for start, length, color in kernels:
+            body.append(_long_box(left + 1.3 * start, 60, 1.3 * length, 14, color, 1))
+        body.append(element("text", f"a kernel is {depth} maps deep:", x=left, y=110))
+        body.append(element("text", weights, x=left, y=124))
+        described.append(f"groups={groups}: a kernel is {depth} maps deep, {weights}")
+    return svg(WIDTH, 130, "; ".join(described), "".join(body))
+
+
+def _long_box(x: float, y: float, length: float, height: float, color: str, opacity: float) -> str:
+    """A box whose front is a bar; its top and its right end recede, by a fourth of the height."""
+    back = height / 4
+    right = x + length
+    front = {"x": f"{x:.1f}", "y": y, "width": f"{length:.1f}", "height": height}
+    top = f"M{x:.1f} {y}l{back} -{back}h{length:.1f}l-{back} {back}z"
+    end = f"M{right:.1f} {y}l{back} -{back}v{height}l-{back} {back}z"
+    faces = element("rect", **front) + element("path", d=top) + element("path", d=end)
+    return element("g", faces, fill=color, fill_opacity=opacity, stroke=color)
 
 
 def draw_field(photo: np.ndarray, start: tuple[int, int], size: int, label: str) -> str:

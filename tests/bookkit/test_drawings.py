@@ -18,6 +18,7 @@ from alexnet.bookkit.drawings import (
     draw_cones,
     draw_course,
     draw_crop,
+    draw_depths,
     draw_descent,
     draw_durations,
     draw_field,
@@ -64,6 +65,7 @@ DRAWINGS = [
     ),
     draw_waterfall({"all": 26.2, "one net": 18.2}, "error"),
     draw_ruler({"same net": [40.4, 40.6], "other": [41.0]}, 41.3, 40.2, 42.0, "error"),
+    draw_depths(96, 5),
     draw_field(PHOTO, (-2, 4), 11, "a square"),
     draw_windows(224, 55, 11, 4),
     draw_ratios({"weights": (200, 100), "work": (10, 100)}, "conv2"),
@@ -452,6 +454,25 @@ def test_what_crosses_is_as_wide_as_asked():
 def test_all_layers_are_alike_where_none_is_picked_out():
     assert set(numbers(' opacity="([0-9.]+)"', draw_columns(SHAPES, [], None))) == {1}
     assert set(numbers(' opacity="([0-9.]+)"', draw_columns(SHAPES, [], "conv2"))) == {1, 0.6}
+
+
+def test_pooling_is_a_thin_slab_and_sizes_are_in_pytorchs_order():
+    net = {"image": (3, 32, 32), "conv1": (96, 16, 16), "pool1": (96, 7, 7), "fc2": (10,)}
+    drawing = draw_columns(net, [], "fc2")
+    blocks = re.findall('<polygon points="[^"]*" fill-opacity', drawing)
+    thick = []
+    for block in blocks:
+        left, _, _, right, *_ = [point.split(",") for point in block.split('"')[1].split()]
+        thick.append(int(right[1]) - int(left[1]))
+    assert len(blocks) == 1 + 2 + 2 + 1 and set(thick[3:5]) == {3} and min(thick[1:3]) > 6
+    assert ">96×16×16<" in drawing and ">96×7×7<" in drawing
+
+
+def test_a_kernel_of_two_groups_is_half_as_long():
+    drawing = draw_depths(96, 5)
+    bars = re.findall('width="([0-9.]+)" height="14"', drawing)
+    assert bars == ["124.8", "62.4", "62.4"]
+    assert "5×5×96 = 2,400 weights" in drawing and "5×5×48 = 1,200 weights" in drawing
 
 
 def test_a_waterfall_says_what_each_step_takes():
