@@ -7,7 +7,7 @@ Blue is the first column or what is smaller, orange the second column or what is
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from html import escape
-from itertools import groupby, pairwise
+from itertools import cycle, groupby, pairwise
 from math import ceil, floor, log2, log10
 from textwrap import wrap
 
@@ -757,43 +757,53 @@ def draw_waterfall(values: Mapping[str, float], label: str) -> str:
 
 
 def draw_ruler(
-    rows: Mapping[str, Sequence[float]], value: float, low: float, high: float, label: str
+    rows: Mapping[str, Sequence[float]],
+    laid: Mapping[str, tuple[float, str]],
+    ends: tuple[float, float],
+    label: str,
+    hollow: Collection[float] = (),
 ) -> str:
-    """Draw rows of dots, each above the band of its range, and a number laid across them.
+    """Draw rows of dots with the bands of their ranges, and below them what is laid beside.
 
     Args:
-        rows: numbers from low to high, by name.
-        value: where the line across all rows stands.
-        low: left end of the axis.
-        high: right end.
+        rows: numbers by name, from low to high.
+        laid: by name, a number and what is written at the right of its row; a line goes up from it.
+        ends: of the axis.
         label: what the numbers are, for the axis and the alternative text.
+        hollow: those of the numbers that are rings and not dots.
     """
-    left, right, pitch = 66, 346, 30
-    bottom = 22 + pitch * len(rows)
+    left, right, pitch = 112, 316, 30
+    bottom = 16 + pitch * (len(rows) + len(laid))
 
-    place = partial(np.interp, xp=(low, high), fp=(left, right))
+    place = partial(np.interp, xp=ends, fp=(left, right))
     body = [element("text", label, x=(left + right) // 2, y=bottom + 30, text_anchor="middle")]
-    for tick in range(ceil(2 * low), floor(2 * high) + 1):
+    for tick in range(ceil(2 * ends[0]), floor(2 * ends[1]) + 1):
         x = f"{place(tick / 2):.1f}"
         body.append(element("text", f"{tick / 2:.1f}", x=x, y=bottom + 14, text_anchor="middle"))
     axis = {"x1": left, "x2": right, "y1": bottom, "y2": bottom}
     body.append(element("line", **axis, stroke="currentColor", stroke_opacity=0.4))
     described = []
     for i, (name, numbers) in enumerate(rows.items()):
-        y = 30 + pitch * i
+        y = 20 + pitch * i
         start, end = place(min(numbers)), place(max(numbers))
-        band = {"x": f"{start:.1f}", "width": f"{end - start:.1f}", "y": y - 9, "height": 18}
-        body.append(element("rect", **band, fill=BOTH, fill_opacity=0.35))
-        dot = {"cy": y, "r": 4, "fill_opacity": 0.7}
-        body.extend(element("circle", cx=f"{place(number):.1f}", **dot) for number in numbers)
-        body.append(element("text", escape(name), x=left - 6, y=y + 4, text_anchor="end"))
+        band = {"x": f"{start:.1f}", "width": f"{end - start:.1f}", "fill": BOTH}
+        body.append(element("rect", **band, y=y - 12, height=24, fill_opacity=0.4))
+        body.append(element("rect", **band, y=8, height=bottom - 8, fill_opacity=0.15))
+        for number, lower in zip(numbers, cycle((0, -6, 6))):  # so that none hides another
+            dot = {"cx": f"{place(number):.1f}", "cy": y + lower, "r": 4, "stroke": "currentColor"}
+            body.append(element("circle", **dot, fill_opacity=0 if number in hollow else 0.7))
+        body.append(element("text", escape(name), x=left - 8, y=y + 4, text_anchor="end"))
         described.append(f"{name} {min(numbers):.2f} to {max(numbers):.2f}")
-    x = f"{place(value):.1f}"
-    body.append(element("line", x1=x, x2=x, y1=16, y2=bottom, stroke=SECOND, stroke_width=3))
-    number = {"x": x, "y": 11, "text_anchor": "middle", "font_weight": "bold"}
-    body.append(element("text", f"{value:.1f}", **number))
-    text = f"{label}: {value:.1f} beside {', '.join(described)}"
-    return svg(WIDTH, bottom + 36, text, "".join(body))
+    for i, (name, (value, text)) in enumerate(laid.items(), len(rows)):
+        y = 20 + pitch * i
+        x = f"{place(value):.1f}"
+        body.append(element("line", x1=x, x2=x, y1=8, y2=y, stroke=SECOND, stroke_width=2))
+        body.append(element("circle", cx=x, cy=y, r=5, fill=SECOND))
+        body.append(element("text", escape(name), x=left - 8, y=y + 4, text_anchor="end"))
+        written = {"x": 356, "y": y + 4, "text_anchor": "end", "font_weight": "bold"}
+        body.append(element("text", _with_minus(text), **written))
+        described.append(f"{name} {value:.2f}")
+    return svg(WIDTH, bottom + 36, f"{label}: {', '.join(described)}", "".join(body))
 
 
 def draw_lineage(rows: Sequence[tuple[str, str, str, bool]]) -> str:
@@ -943,69 +953,53 @@ def draw_before_and_after(
 
 
 def draw_answers(
-    linear: Sequence[float],
-    after: Sequence[float],
-    top: float,
-    watched: int,
-    n: int,
-    is_cut: bool,
+    answers: Mapping[str, float],
+    watched: str,
+    left: Mapping[str, float],
+    most: float,
 ) -> str:
-    """Draw what the maps of a layer put out at one position, and what is left of it.
+    """Draw what neighbouring maps answer at one place, and what several ways leave of one of them.
 
-    Above, bars up and down from zero: the convolution, and an orange band with the maps that count
-    for one of them, which is orange too; these have their values printed. Below: what comes out.
+    Above, bars up and down from zero; below, one bar for each way, on a scale that ends at the
+    answer itself.
 
     Args:
-        linear: outputs of the convolution, one a map.
-        after: what is left of each, zero or more; its number is printed above the bar.
-        top: the value at the upper edge of the lower bars; longer bars stop there.
-        watched: the map that is orange.
-        n: how many maps count for it, itself in their middle.
-        is_cut: whether a ReLU comes first: what is below zero is hollow.
+        answers: before any normalisation, by the name of the map.
+        watched: the map in question, which is orange; its answer is above zero.
+        left: what each way leaves of it, by the name of the way.
+        most: the longest bar that the upper half has room for, up or down.
     """
-    unit = 326 / len(linear)  # width of a map
-    high = max(*linear, 0)
-    low = min(*linear, 0)
-    scale = 110 / (high - low)
-    zero = 20 + scale * high  # the line that the upper bars stand on or hang from
-    floor = 236  # the line that the lower bars stand on
-    reach = range(max(watched - n // 2, 0), min(watched + n // 2 + 1, len(linear)))
-    band = {"x": f"{30 + (reach[0] - 0.1) * unit:.1f}", "width": f"{len(reach) * unit:.1f}"}
-    body = [element("rect", **band, y=16, height=130, fill=SECOND, fill_opacity=0.15)]
-    for y in (zero, floor):
-        body.append(line(28, y, 356, y, "currentColor", 1))
-    for value, y in ((high, 20), (low, 130), (top, 166), (0, floor)):
-        text = _with_minus(f"{value:g}")
-        body.append(element("text", text, x=26, y=y + 4, text_anchor="end", font_size=10.5))
-    cut_off = " (hollow: cut off by the ReLU)" if is_cut else ""
-    body.append(element("text", f"linear output of each map{cut_off}", x=30, y=12))
-    body.append(element("text", "what comes out", x=30, y=162))
+    unit = 340 / len(answers)  # width of a map
+    zero, scale = 88, 56 / most
+    body = [element("text", "what each map answers", x=4, y=12)]
+    body.append(line(4, zero, 356, zero, "currentColor", 1))
+    for i, (name, value) in enumerate(answers.items()):
+        x = 10 + (i + 0.5) * unit
+        color = SECOND if name == watched else BOTH
+        long = scale * abs(value)
+        top = zero - long if value > 0 else zero
+        bar = {"x": f"{x - 0.3 * unit:.1f}", "width": f"{0.6 * unit:.1f}", "fill": color}
+        body.append(element("rect", **bar, y=f"{top:.1f}", height=f"{long:.1f}"))
+        texts = {name: 174, _with_minus(f"{value:.0f}"): top - 4 if value > 0 else top + long + 11}
+        for text, y in texts.items():
+            body.append(
+                element("text", escape(text), x=f"{x:.1f}", y=f"{y:.1f}", text_anchor="middle")
+            )
 
-    described = []
-    for i, (value, rest) in enumerate(zip(linear, after, strict=True)):
-        left = 30 + i * unit
-        place = {"x": f"{left:.1f}", "width": f"{0.8 * unit:.1f}"}
-        centered = {"x": f"{left + 0.4 * unit:.1f}", "text_anchor": "middle", "font_size": 10.5}
-        upper = scale * abs(value)
-        upper_top = zero - upper if value > 0 else zero
-        colors = (SECOND, SECOND) if i == watched else (BOTH, FIRST)
-        opacity = 0.12 if is_cut and value < 0 else 0.7
-        bar = {"y": f"{upper_top:.1f}", "height": f"{upper:.1f}", "fill_opacity": opacity}
-        body.append(element("rect", **place, **bar, fill=colors[0], stroke=colors[0]))
-        if i in reach:
-            # Below the heading, and so inside the longest bar
-            y = f"{max(zero - upper - 4, 31) if value > 0 else zero + upper + 11:.1f}"
-            body.append(element("text", _with_minus(f"{value:.0f}"), **centered, y=y))
-        lower = 70 * min(rest / top, 1)
-        bar = {"y": f"{floor - lower:.1f}", "height": f"{lower:.1f}"}
-        body.append(element("rect", **place, **bar, fill=colors[1]))
-        body.append(element("text", f"{i}", **centered, y=248))
-        if rest:
-            y = f"{floor - lower - 4:.1f}"
-            body.append(element("text", f"{rest:.0f}", **centered, y=y, font_weight="bold"))
-        described.append(f"{value:.0f} to {rest:.1f}")
-    label = f"what each map puts out, and what is left of it: {', '.join(described)}"
-    return svg(WIDTH, 252, label, "".join(body))
+    whole = answers[watched]
+    body.append(element("text", f"what is left of the {whole:g} of {escape(watched)}", x=4, y=202))
+    for i, (name, rest) in enumerate(left.items()):
+        y = 220 + 36 * i
+        body.append(element("text", escape(name), x=4, y=y))
+        frame = {"x": 4, "y": y + 5, "height": 12, "stroke": SECOND}
+        body.append(element("rect", **frame, width=300, fill="none"))
+        body.append(element("rect", **frame, width=f"{300 * rest / whole:.1f}", fill=SECOND))
+        number = {"x": 356, "y": y + 15, "text_anchor": "end", "font_weight": "bold"}
+        body.append(element("text", f"{rest:.1f}", **number))
+    before = ", ".join(f"{name} {value:.0f}" for name, value in answers.items()).replace(" -", " −")
+    after = ", ".join(f"{name} {rest:.1f}" for name, rest in left.items())
+    label = f"{before}; of {watched} are left: {after}"
+    return svg(WIDTH, 206 + 36 * len(left), label, "".join(body))
 
 
 def draw_pooled(values: np.ndarray, result: np.ndarray, window: int, stride: int) -> str:

@@ -64,8 +64,8 @@ DRAWINGS = [
         [("a", "first"), None], [("b", "2nd", True), ("a", "1st", False)], ("l", "r"), "two"
     ),
     draw_waterfall({"all": 26.2, "one net": 18.2}, "error"),
-    draw_ruler({"same net": [40.4, 40.6], "other": [41.0]}, 41.3, 40.2, 42.0, "error"),
     draw_depths(96, 5),
+    draw_ruler({"same net": [40.4, 40.6]}, {"other": (41.0, "41 %")}, (40.2, 42.0), "error"),
     draw_field(PHOTO, (-2, 4), 11, "a square"),
     draw_windows(224, 55, 11, 4),
     draw_ratios({"weights": (200, 100), "work": (10, 100)}, "conv2"),
@@ -79,7 +79,7 @@ DRAWINGS = [
     draw_filled({"work": ("724 million", 0.64), "weights": ("61 million", 1.0)}),
     draw_nets([("half", "", None, [3.0, 4]), ("all", "more", [2, 3], [2.5])], 2, 4, "error"),
     draw_kinds({"half": ("one GPU", None), "all": ("meet in all", [2, 3, 4, 5])}),
-    draw_answers([-30, 0, 90], [0.0, 0.5, 40.0], 30, 0, 3, True),
+    draw_answers({"a": -30, "b": 40}, "b", {"one way": 20.0, "another": 0.0}, 90),
     draw_pooled(np.eye(8), np.eye(3), 3, 2),
     draw_shifted(FOUR_MAPS, {"2/2": (30.0, 20.0, FIRST)}, "2/2", "1 cell"),
     draw_units([0.0, 1, 4, 9], [True, True, False, True], 4, "units"),
@@ -213,20 +213,18 @@ def test_kinds_of_nets_stand_beside_each_other_each_above_its_name():
 
 
 def test_answers_hang_from_zero_or_stand_on_it():
-    """110 units for 55, of which 40 are above zero; the lower bar has half of 70 units."""
-    drawing = draw_answers([-15, 40], [0.0, 40], 80, 1, 1, False)
-    assert numbers('y="([0-9.]+)" height="30.0"', drawing) == [100]
-    assert numbers('y="([0-9.]+)" height="80.0"', drawing) == [20]
-    assert numbers(f'height="([0-9.]+)" fill="(?:{FIRST}|{SECOND})"/>', drawing) == [0, 35]
+    """56 units for 28, and zero at 88."""
+    drawing = draw_answers({"a": -14, "b": 20}, "b", {}, 28)
+    bars = re.findall('y="([0-9.]+)" height="([0-9.]+)"', drawing)
+    assert bars == [("88.0", "28.0"), ("48.0", "40.0")]
+    assert re.findall(">([−0-9]+)</text>", drawing) == ["−14", "20"]
 
 
-def test_the_answers_that_count_for_one_have_values_and_what_a_relu_cuts_is_hollow():
-    for is_cut, opacities in ((False, [0.7, 0.7, 0.7]), (True, [0.7, 0.12, 0.7])):
-        drawing = draw_answers([9, -15, 40], [9.0, 0.0, 20.0], 40, 2, 3, is_cut)
-        assert numbers('fill-opacity="([0-9.]+)" fill', drawing) == opacities
-        assert drawing.count("hollow") == is_cut
-        printed = re.findall(">([−0-9]+)</text>", drawing)[4:]  # after those of the axes
-        assert printed == ["0", "9", "−15", "1", "40", "2", "20"]
+def test_what_is_left_of_an_answer_fills_its_share_of_a_frame():
+    drawing = draw_answers({"a": -14, "b": 20}, "b", {"half": 10.0, "fifth": 4.0}, 28)
+    widths = numbers(f'stroke="{SECOND}" width="([0-9.]+)"', drawing)
+    assert widths == [300, 150, 300, 60]
+    assert "a −14, b 20; of b are left: half 10.0, fifth 4.0" in drawing
 
 
 def test_a_dropped_unit_is_a_cross_and_a_kept_one_has_its_area():
@@ -483,14 +481,15 @@ def test_a_waterfall_says_what_each_step_takes():
 
 
 def test_a_ruler_has_its_dots_on_one_axis_with_what_is_laid_beside_them():
-    drawing = draw_ruler({"a": [1.0, 2.0], "b": [4.0]}, 3.0, 0.0, 4.0, "points")
-    assert "points: 3.0 beside a 1.00 to 2.00, b 4.00 to 4.00" in drawing
-    one, two, four = (float(place) for place in re.findall('cx="([0-9.]+)"', drawing))
-    (three,) = (
-        float(place) for place in re.findall(r'x1="([0-9.]+)" x2="[0-9.]+" y1="16"', drawing)
-    )
+    laid = {"new": (3.0, "-3")}
+    drawing = draw_ruler({"a": [1.0, 2.0], "b": [4.0]}, laid, (0.0, 4.0), "points", [2.0])
+    assert "points: a 1.00 to 2.00, b 4.00 to 4.00, new 3.00" in drawing
+    assert ">−3</text>" in drawing
+    one, two, four, three = numbers('cx="([0-9.]+)"', drawing)
+    assert numbers(r'x1="([0-9.]+)" x2="[0-9.]+" y1="8"', drawing) == [three]
     steps = [two - one, three - two, four - three]
     assert steps == pytest.approx([steps[0]] * 3, abs=0.1)
+    assert numbers('currentColor" fill-opacity="([0-9.]+)"', drawing) == [0.7, 0, 0.7]
 
 
 def test_the_same_step_is_joined_and_a_new_one_is_not():
