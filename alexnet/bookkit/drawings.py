@@ -1467,6 +1467,68 @@ def draw_carried(
     return svg(WIDTH // stop, int(height), f"{label}: the sum is {said}", body)
 
 
+def draw_slope(
+    table: np.ndarray,
+    place: tuple[int, int],
+    curves: Mapping[str, Sequence[float]],
+    stop: int,
+    slope: float,
+    said: Sequence[str],
+    drags: str,
+) -> str:
+    """Draw how a loss depends on one weight: the weight in its table, and below it the curves.
+
+    The drawing's unit is a stop of the weight, so that its dot is dragged.
+
+    Args:
+        table: (k, k), the weights of a kernel.
+        place: row and column of the one that is moved.
+        curves: two, by name the loss at each stop; the dot is on the first.
+        stop: of the weight, from 0.
+        slope: of the first curve there, for each stop.
+        said: lines of text beside the table.
+        drags: the choice of an explorer that dragging moves.
+    """
+    unit, left, top, height = 15, 42, 124, 160
+    values = [value for curve in curves.values() for value in curve]
+    low, high = int(min(values)), -int(-max(values) // 1)
+
+    def to_y(loss: float) -> float:
+        return top + height * (high - loss) / (high - low)
+
+    side = 84 / len(table)
+    parts = element("text", "weights of a kernel", x=0, y=11)
+    parts += _sharp_image(_signed_pixels(table, 1), 0, 18, 84)
+    frame = {"x": f"{side * place[1]:.1f}", "y": f"{18 + side * place[0]:.1f}"}
+    edge = {"fill": "none", "stroke": "#000", "stroke_width": 2}
+    parts += element("rect", **frame, width=f"{side:.1f}", height=f"{side:.1f}", **edge)
+    for i, text in enumerate(said):
+        parts += element("text", text, x=126, y=34 + 21 * i, font_size=14)
+    for loss in range(low, high + 1):
+        y = to_y(loss)
+        parts += element("text", str(loss), x=left - 10, y=f"{y + 4:.0f}", text_anchor="end")
+        parts += element("g", line(left, y, WIDTH, y, BOTH, 1), opacity=0.3)
+    parts += element("text", "loss", x=0, y=top + height / 2 + 4)
+    for (name, curve), color in zip(curves.items(), (SECOND, BOTH)):
+        points = " ".join(f"{left + unit * i},{to_y(loss):.1f}" for i, loss in enumerate(curve))
+        parts += element("polyline", points=points, fill="none", stroke=color, stroke_width=2.5)
+        nearest = {"x": left + 3, "y": f"{to_y(curve[0]) - 8:.0f}", "font_weight": "bold"}
+        parts += element("text", name, **nearest, fill=color)
+    first, *_ = curves.values()
+    x, y = left + unit * stop, to_y(first[stop])
+    rise = to_y(first[stop] + slope) - y
+    ends = x - 3 * unit, y - 3 * rise, x + 3 * unit, y + 3 * rise
+    parts += line(*ends, "currentColor", 2)
+    parts += element("text", "← smaller", x=left, y=top + height + 18)
+    greater = {"x": WIDTH, "y": top + height + 18, "text_anchor": "end"}
+    parts += element("text", "the weight, greater →", **greater)
+    body = element("g", parts, transform=f"scale({1 / unit})")
+    dot = {"cx": f"{x / unit:.3f}", "cy": f"{y / unit:.3f}"}
+    body += element("circle", **dot, r=0.5, fill=SECOND)
+    body += element("circle", **dot, r=1.6, fill="#fff", fill_opacity=0, data_drags=drags)
+    return svg(WIDTH // unit, (top + height + 24) // unit + 1, ", ".join(said), body)
+
+
 def _signed_pixels(values: np.ndarray, top: float | None = None) -> np.ndarray:
     """Numbers as uint8 (H, W, 3): orange above zero, blue below, white at zero.
 

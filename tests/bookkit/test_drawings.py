@@ -39,6 +39,7 @@ from alexnet.bookkit.drawings import (
     draw_shifted,
     draw_signal,
     draw_skip,
+    draw_slope,
     draw_steps,
     draw_sums,
     draw_survival,
@@ -412,6 +413,19 @@ def test_a_carried_kernel_shows_the_number_of_its_place():
     drawing = draw_carried(np.eye(13), np.ones((5, 5)), result, (2, 1), 4, "an edge", "across down")
     assert "−0.50" in drawing and 'viewBox="8 4 5 5"' in drawing  # the pixels under it
     assert 'data-drags="across down"' in drawing
+
+
+def test_a_slope_touches_the_curve_at_the_weight_that_is_dragged():
+    curves = {"one": [4.0, 2.0, 1.0], "mean": [3.0, 3.0, 3.0]}
+    drawing = draw_slope(np.eye(5), (4, 1), curves, 1, -1.5, ["weight −0.2", "loss 2.00"], "weight")
+    svg = ElementTree.fromstring(drawing)
+    [handle] = [part for part in svg.iter() if part.get("data-drags") == "weight"]
+    *_, tangent = [part for part in svg.iter() if part.get("stroke") == "currentColor"]
+    ends = [float(tangent.get(name)) for name in ("x1", "y1", "x2", "y2")]
+    middle = (ends[0] + ends[2]) / 2, (ends[1] + ends[3]) / 2
+    assert middle == pytest.approx([15 * float(handle.get(name)) for name in ("cx", "cy")], abs=1)
+    assert ends[3] > ends[1]  # the loss falls as the weight grows
+    assert svg.get("aria-label") == "weight −0.2, loss 2.00"
 
 
 def test_what_is_nearly_all_is_not_said_to_be_all():
