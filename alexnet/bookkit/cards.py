@@ -43,7 +43,8 @@ def css_class(verdict: str) -> str:
 def card(row: "Claim") -> str:
     """Write the card of a claim: the verdict, a sentence or two, and folded what is behind them."""
     name = element("span", row.name, **{"class": "claim-name"})
-    head = element("p", name + _sign(row) + _verdict(row), **{"class": "claim-verdict"})
+    doubt = f": {escape(_doubt(row))}" if _doubt(row) else ""
+    head = element("p", name + _sign(row) + _verdict(row) + doubt, **{"class": "claim-verdict"})
     return _block(row, head + _said(row) + _behind(row))
 
 
@@ -57,10 +58,9 @@ def _line(row: "Claim") -> str:
     reason, outcome = "", row.decisive
     if outcome:
         figures.append(f"here: {_with_minus(_INTERVAL.sub('', outcome.found.ours))}")
-        if outcome.why != row.verdict:
-            clear = "clear, but " if outcome.is_clear else ""
-            why = f"{SIGNS[outcome.verdict]} {clear}{outcome.why}"
-            reason = element("span", element("em", escape(why), style=_REASON))
+        if _doubt(row):
+            why = escape(f"{SIGNS[outcome.verdict]} {_doubt(row)}")
+            reason = element("span", element("em", why, style=_REASON))
     elif row.ours:
         figures.append(f"here: {row.ours}")
     elif row.logs.strip("–"):
@@ -91,9 +91,22 @@ def _verdict(row: "Claim") -> str:
     return element("strong", row.verdict.capitalize()) + row.size_text
 
 
+def _doubt(row: "Claim") -> str:
+    """Why the runs cannot tell, in a few words, or nothing."""
+    outcome = row.decisive
+    if outcome is None or outcome.why == row.verdict:
+        return ""
+    return ("clear, but " if outcome.is_clear else "") + outcome.why
+
+
+def _agrees(row: "Claim") -> bool:
+    """Whether Tiny ImageNet has the same verdict; elsewhere another question was asked there."""
+    return bool(row.tiny_imagenet) and row.tiny_imagenet.verdict == row.verdict
+
+
 def _said(row: "Claim") -> str:
     said = element("p", escape(row.found))
-    if row.tiny_imagenet:
+    if _agrees(row):
         said += element("p", escape(row.found_tiny))
     return said
 
@@ -103,6 +116,7 @@ def _behind(row: "Claim") -> str:
     where = f"section {row.section}" if row.section[0].isdigit() else row.section
     facts = [f"Claim {row.name} ({where}): {row.claim}."]
     facts += [row.reasons] if row.reasons else []
+    facts += [row.found_tiny] if row.tiny_imagenet and not _agrees(row) else []
     facts += [row.measured.terms] if row.measured else []
     facts += [_NOT_COMPARABLE] if row.size == "not comparable" else []
     items = "".join(element("li", escape(fact)) for fact in facts)
