@@ -503,7 +503,7 @@ def test_a_ruler_has_its_dots_on_one_axis_with_what_is_laid_beside_them():
     assert numbers(r'x1="([0-9.]+)" x2="[0-9.]+" y1="8"', drawing) == [three]
     steps = [two - one, three - two, four - three]
     assert steps == pytest.approx([steps[0]] * 3, abs=0.1)
-    assert numbers('currentColor" fill-opacity="([0-9.]+)"', drawing) == [0.7, 0, 0.7]
+    assert numbers(f'{FIRST}" fill="{FIRST}" fill-opacity="([0-9.]+)"', drawing) == [1, 0, 1]
 
 
 def test_the_same_step_is_joined_and_a_new_one_is_not():
