@@ -891,8 +891,8 @@ def draw_before_and_after(
 ) -> str:
     """Draw what maps put out, as pairs of bars from zero: gray before, in color what is left.
 
-    Below each pair stand the number of the map and what it is divided by, and below all of them
-    how one map's number is computed.
+    Below each pair stands the number of the map, below those on the tinted ground also what they
+    are divided by, and below all of them how one map's number is computed.
 
     Args:
         before: zero or more each.
@@ -909,6 +909,7 @@ def draw_before_and_after(
     rows = {"map": zero + 16, "÷": zero + 32}
     small = {"font_size": 10.5}
     first, last = max(marked - reach, 0), min(marked + reach, len(before) - 1)
+    step = 1 if reach <= 2 else 2  # long rows of divisors would run together on a phone
     ground = {"x": f"{32 + first * unit:.1f}", "width": f"{(last - first + 1) * unit:.1f}"}
     body = [element("rect", **ground, y=2, height=zero + 18, fill=SECOND, fill_opacity=0.2)]
     body.append(element("line", x1=30, y1=zero, x2=356, y2=zero, stroke="currentColor"))
@@ -940,12 +941,11 @@ def draw_before_and_after(
         color = SECOND if i == marked else FIRST
         body.append(bar(old, x + 0.05 * unit, 0.9 * unit, BOTH, 0.4))
         body.append(bar(new, x + 0.2 * unit, 0.6 * unit, color, 1))
-        # At most three figures, so that they do not touch
-        divided = f"{divisor:.1f}" if divisor < 10 else f"{divisor:.0f}"
-        for text, y in zip((str(i), divided), rows.values()):
-            middle = f"{x + 0.5 * unit:.1f}"
-            place = {"x": middle, "y": y, "text_anchor": "middle", "font_size": 11.5}
-            body.append(element("text", text, **place))
+        middle = {"x": f"{x + 0.5 * unit:.1f}", "text_anchor": "middle"}
+        body.append(element("text", str(i), **middle, y=rows["map"], font_size=11.5))
+        if first <= i <= last and (i - marked) % step == 0:
+            divided = f"{divisor:.1f}" if divisor < 10 else f"{divisor:.0f}"
+            body.append(element("text", divided, **middle, y=rows["÷"], **small))
         described.append(f"{old:.0f} to {new:.1f}")
     for i, text in enumerate(working):
         body.append(element("text", text, x=32, y=zero + 56 + 19 * i, font_size=12.5))

@@ -182,7 +182,16 @@ def test_before_and_after_are_on_one_scale():
     heights = numbers('height="([0-9.]+)" fill="#[0-9a-f]*" fill-opacity="(?:0.4|1)"', drawing)
     assert heights == [50, 25, 150, pytest.approx(33.3)]
     assert f'height="33.3" fill="{SECOND}"' in drawing
-    assert re.findall(">([0-9.]+)</text>", drawing)[-4:] == ["0", "2.0", "1", "18"]
+    assert re.findall(">([0-9.]+)</text>", drawing)[-3:] == ["0", "1", "18"]
+
+
+@pytest.mark.parametrize(
+    ("reach", "printed"), [(0, "2"), (1, "123"), (2, "01234"), (3, "024"), (9, "0246")]
+)
+def test_divisors_stand_below_the_tinted_maps_and_do_not_run_together(reach, printed):
+    divisors = [1.0 + i for i in range(7)]
+    drawing = draw_before_and_after([1.0] * 7, [1.0] * 7, divisors, 2, 2, reach)
+    assert re.findall(r">(\d\.0)</text>", drawing) == [f"{1 + int(i)}.0" for i in printed]
 
 
 @pytest.mark.parametrize(
