@@ -915,32 +915,20 @@ def draw_before_and_after(
     body.append(element("line", x1=30, y1=zero, x2=356, y2=zero, stroke="currentColor"))
     for tick in (0, top / 2, top):
         y = 10 + height * (1 - tick / top)
-        body.append(
-            element("text", f"{tick:g}", x=26, y=f"{y + 4:.0f}", text_anchor="end", **small)
-        )
+        name = {"x": 26, "y": f"{y + 4:.0f}", "text_anchor": "end"}
+        body.append(element("text", f"{tick:g}", **name, **small))
         across = {"x1": 30, "y1": f"{y:.0f}", "x2": 356, "y2": f"{y:.0f}"}
         body.append(element("line", **across, stroke="currentColor", stroke_opacity=0.15))
     for name, y in rows.items():
         body.append(element("text", name, x=26, y=y, text_anchor="end", **small))
 
-    def bar(value: float, x: float, width: float, color: str, opacity: float) -> str:
-        length = height * min(value / top, 1)
-        return element(
-            "rect",
-            x=f"{x:.1f}",
-            y=f"{zero - length:.1f}",
-            width=f"{width:.1f}",
-            height=f"{length:.1f}",
-            fill=color,
-            fill_opacity=opacity,
-        )
-
     described = []
     for i, (old, new, divisor) in enumerate(zip(before, after, divisors, strict=True)):
         x = 32 + i * unit
         color = SECOND if i == marked else FIRST
-        body.append(bar(old, x + 0.05 * unit, 0.9 * unit, BOTH, 0.4))
-        body.append(bar(new, x + 0.2 * unit, 0.6 * unit, color, 1))
+        lengths = [height * min(value / top, 1) for value in (old, new)]
+        body.append(_bar_up(x + 0.05 * unit, zero, 0.9 * unit, lengths[0], BOTH, 0.4))
+        body.append(_bar_up(x + 0.2 * unit, zero, 0.6 * unit, lengths[1], color, 1))
         middle = {"x": f"{x + 0.5 * unit:.1f}", "text_anchor": "middle"}
         body.append(element("text", str(i), **middle, y=rows["map"], font_size=11.5))
         if first <= i <= last and (i - marked) % step == 0:
@@ -951,6 +939,12 @@ def draw_before_and_after(
         body.append(element("text", text, x=32, y=zero + 56 + 19 * i, font_size=12.5))
     label = f"the output of each map, before and after: {', '.join(described)}"
     return svg(WIDTH, height + 54 + 19 * len(working), label, "".join(body))
+
+
+def _bar_up(x: float, zero: float, width: float, length: float, color: str, opacity: float) -> str:
+    place = {"x": f"{x:.1f}", "y": f"{zero - length:.1f}"}
+    size = {"width": f"{width:.1f}", "height": f"{length:.1f}"}
+    return element("rect", **place, **size, fill=color, fill_opacity=opacity)
 
 
 def draw_answers(
@@ -1437,6 +1431,26 @@ def draw_carried(
     parts += element("rect", **dot, width=4 * unit, height=4 * unit, **edge)
 
     y = side + 46
+    color = _signed_pixels(np.array([[found]]), np.abs(result).max())[0, 0]
+    parts += _draw_products(photo, weights, (left, top), said, color, y)
+    body = element("g", parts, transform=f"scale({1 / stop})")
+    square = {"x": place[0], "y": place[1] + 1.8, "width": size / step, "height": size / step}
+    edge = {"fill": "#fff", "fill_opacity": 0, "stroke": SECOND, "stroke_width": 0.25}
+    body += element("rect", **square, **edge, data_drags=drags)
+    height = -(-(y + 62) // stop)
+    return svg(WIDTH // stop, int(height), f"{label}: the sum is {said}", body)
+
+
+def _draw_products(
+    photo: np.ndarray,
+    weights: np.ndarray,
+    corner: tuple[int, int],
+    said: str,
+    color: np.ndarray,
+    y: float,
+) -> str:
+    """A row of tables: the pixels under the kernel, times its weights, and their sum."""
+    (left, top), size = corner, len(weights)
     # The pixels under the kernel are the photograph again, behind a window
     window = {"x": 0, "y": y, "width": 60, "height": 60}
     view = f"{left} {top} {size} {size}"
@@ -1447,6 +1461,7 @@ def draw_carried(
     for name, values in {"weights": weights, "products": weights * under}.items():
         pixels = _signed_pixels(values, most) if name == "products" else _weight_pixels(values)
         pictures[name] = _sharp_image(pixels, 100 * len(pictures), y, 60)
+    parts = ""
     for i, (name, picture) in enumerate(pictures.items()):
         parts += element("text", name, x=100 * i, y=y - 6) + picture
         box = {"x": 100 * i, "y": y, "width": 60, "height": 60}
@@ -1454,18 +1469,11 @@ def draw_carried(
     for i, sign in enumerate("×=Σ"):
         parts += element("text", sign, x=100 * i + 80, y=y + 35, text_anchor="middle", font_size=16)
     # A number of the map, as large as its table
-    color = _signed_pixels(np.array([[found]]), np.abs(result).max())[0, 0]
     box = {"x": 300, "y": y, "width": 60, "height": 60, "fill": "rgb({},{},{})".format(*color)}
     parts += element("rect", **box, stroke="currentColor", stroke_opacity=0.5)
     number = {"x": 330, "y": y + 35, "text_anchor": "middle", "font_size": 15}
     parts += element("text", said, **number, fill="#000", font_weight="bold")
-    parts += element("text", "sum", x=300, y=y - 6)
-    body = element("g", parts, transform=f"scale({1 / stop})")
-    square = {"x": place[0], "y": place[1] + 1.8, "width": size / step, "height": size / step}
-    edge = {"fill": "#fff", "fill_opacity": 0, "stroke": SECOND, "stroke_width": 0.25}
-    body += element("rect", **square, **edge, data_drags=drags)
-    height = -(-(y + 62) // stop)
-    return svg(WIDTH // stop, int(height), f"{label}: the sum is {said}", body)
+    return parts + element("text", "sum", x=300, y=y - 6)
 
 
 def draw_slope(
