@@ -193,7 +193,7 @@ def _first_choice() -> list[str]:
     nothing = "body:not(:has(#all-cards:target, .claim-set:target, .claim:target))"
     nothing += ' .claim-cards:has(option[value="all"]:checked)'
     of_all = 'a[href="#all-cards"]'
-    a_chapter = ".claim-cards:not(:has(option[value=all]:checked))"
+    a_chapter = '.claim-cards:not(:has(option[value="all"]:checked))'
     return [
         f"{nothing} .claim-set:not(#{failing}) {{ display: none; }}",
         f'{nothing} a[href="#{failing}"] {{ {_CHOSEN} }}',

@@ -132,7 +132,7 @@ def shown_layers(predictor: Predictor, untouched: Pass) -> list[ShownLayer]:
                     kernel=kernel,
                     stride=stride,
                     padding=padding,
-                    scale=scale_of(values),
+                    scale=_scale_of(values),
                     field=field.size,
                     start=field.start,
                     jump=field.jump,
@@ -142,7 +142,7 @@ def shown_layers(predictor: Predictor, untouched: Pass) -> list[ShownLayer]:
     return layers
 
 
-def scale_of(values: Tensor) -> float:
+def _scale_of(values: Tensor) -> float:
     """The value that is shown as white; ``scaleOf`` in ``page/page.js`` is the same."""
     ordered = values.flatten().sort().values
     value = float(ordered[math.floor(BRIGHT * (len(ordered) - 1))])
