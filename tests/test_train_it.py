@@ -115,3 +115,28 @@ def test_every_command_of_the_page(data_folder, tmp_path):
             assert re.search(r"\d% \w+$", told[-1].splitlines()[0])
         else:
             assert 0 <= json.loads(told[-1].splitlines()[-1])["top1"] <= 1
+
+
+@pytest.mark.slow
+def test_a_later_net_learns_by_the_lines_of_the_page(data_folder, tmp_path, monkeypatch):
+    """As they stand there, on two pictures of two classes each, and with random weights."""
+    text = "\n".join(
+        cell.source
+        for cell in nbformat.read(ROOT / "book" / "train_it.ipynb", 4).cells
+        if cell.cell_type == "markdown"
+    )
+    (lines,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    for name in ("cat", "coffee"):
+        folder = tmp_path / "DATA" / "train" / name
+        folder.mkdir(parents=True)
+        for path in list((data_folder / "train" / name).iterdir())[:2]:
+            shutil.copy(path, folder)
+    assert "weights=weights" in lines and "range(5)" in lines
+    lines = lines.replace("weights=weights", "weights=None").replace("range(5)", "range(1)")
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    exec(lines, found := {})
+    fresh = torchvision.models.resnet50().fc.weight
+    assert found["net"].fc.weight.shape == (2, fresh.shape[1])
+    assert found["net"].fc.weight.grad.abs().sum() > 0
+    assert torch.load("net.pt", weights_only=True).keys() == found["net"].state_dict().keys()
