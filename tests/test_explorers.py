@@ -1,10 +1,10 @@
-"""What moves on the rendered pages, each stop of it, on a desk and on a phone."""
+"""What moves on the rendered pages, each stop of it."""
 
 import itertools
 import json
 
 import pytest
-from moves import STILL, move_through
+from moves import STILL, move_through_all
 from visit import DESK, PHONE, SIDEWAYS, UNFOLD, Visit
 
 from helpers import NOTEBOOKS
@@ -18,14 +18,14 @@ UNFOLD_EXPLORERS = """document.querySelectorAll('details:has(figure.explore)')
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_every_stop_of_every_slider(browser, host, name, device):
-    with Visit(browser, f"{host}/{name}.html", **device) as visit:
+def test_every_stop_of_every_slider(browser, host, name):
+    """On a desk; test_pages.py moves to some by keys, by mouse, and on a phone by touch."""
+    with Visit(browser, f"{host}/{name}.html", **DESK) as visit:
         visit.page.add_style_tag(content=STILL)
         visit.page.evaluate(UNFOLD_EXPLORERS)
         for explorer in visit.page.locator("figure.explore").all():
-            move_through(explorer, visit, touch="has_touch" in device, choose_stops=range)
+            move_through_all(explorer, visit)
 
 
 @pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])

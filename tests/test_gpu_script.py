@@ -61,6 +61,7 @@ def test_all_tests_that_are_marked_are_run():
     assert len({piece.name for piece in pieces}) == len(pieces)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_marked_tests_need_neither_nbval_nor_another_plugin():
     [tests] = [p for p in gpu.make_pieces(ROOT, "cuda", None, False) if p.name == "tests"]

@@ -287,6 +287,7 @@ def cells_for(notebook, text):
     return chosen
 
 
+@pytest.mark.exhaustive
 def test_an_image_uploaded_in_lab(browser, lab, tmp_path):
     """The cell of ``filters`` that takes an upload, and what it needs."""
     chapter = nbformat.read(ROOT / "book" / "filters.ipynb", 4)
@@ -312,6 +313,7 @@ def test_an_image_uploaded_in_lab(browser, lab, tmp_path):
     context.close()
 
 
+@pytest.mark.exhaustive
 def test_the_net_in_lab(browser, lab, tmp_path):
     """With a kernel the net of the first page is live; what is saved stays small."""
     cell = v4.new_code_cell(

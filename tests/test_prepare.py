@@ -620,6 +620,7 @@ while run(out := f"{folder}/{stop}", stop, arguments) == -signal.SIGKILL:
 """
 
 
+@pytest.mark.exhaustive
 @posix
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["tiny-imagenet", "imagenet"])

@@ -118,19 +118,21 @@ def test_every_command_of_the_page(data_folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_later_net_learns_by_the_lines_of_the_page(data_folder, tmp_path, monkeypatch):
-    """As they stand there, on two pictures of two classes each, and with random weights."""
+def test_a_later_net_learns_by_the_lines_of_the_page(data_folder, tmp_path, monkeypatch, capsys):
+    """As they stand there, on a few pictures of two classes, and with random weights."""
     text = "\n".join(
         cell.source
         for cell in nbformat.read(ROOT / "book" / "train_it.ipynb", 4).cells
         if cell.cell_type == "markdown"
     )
     (lines,) = re.findall(r"```python\n(.*?)```", text, re.S)
-    for name in ("cat", "coffee"):
-        folder = tmp_path / "DATA" / "train" / name
-        folder.mkdir(parents=True)
-        for path in list((data_folder / "train" / name).iterdir())[:2]:
-            shutil.copy(path, folder)
+    assert sum(map(bool, lines.splitlines())) <= 20
+    for part, source, count in (("train", "train", 2), ("val", "test", 1)):
+        for name in ("cat", "coffee"):
+            folder = tmp_path / "DATA" / part / name
+            folder.mkdir(parents=True)
+            for path in list((data_folder / source / name).iterdir())[:count]:
+                shutil.copy(path, folder)
     assert "weights=weights" in lines and "range(5)" in lines
     lines = lines.replace("weights=weights", "weights=None").replace("range(5)", "range(1)")
     monkeypatch.chdir(tmp_path)
@@ -140,3 +142,4 @@ def test_a_later_net_learns_by_the_lines_of_the_page(data_folder, tmp_path, monk
     assert found["net"].fc.weight.shape == (2, fresh.shape[1])
     assert found["net"].fc.weight.grad.abs().sum() > 0
     assert torch.load("net.pt", weights_only=True).keys() == found["net"].state_dict().keys()
+    assert re.fullmatch(r"[012] of 2 are right\n", capsys.readouterr().out)

@@ -9,7 +9,7 @@ import pytest
 
 from helpers import PHOTO, ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,8 @@ PHONE = {
     "device_scale_factor": 2,
 }
 SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+# Waiting for an idle network would cost half a second more.
+SETTLED = "Promise.all([window.MathJax?.startup?.promise, document.fonts.ready]).then(() => {})"
 UNFOLD = "document.querySelectorAll('details').forEach(folded => folded.open = true)"
 
 
@@ -33,7 +35,7 @@ class Visit:
         self.page.on("requestfailed", self._note_failure)
         self.page.on("response", self._note_response)
         self.page.goto(address)
-        self.page.wait_for_load_state("networkidle")
+        self.page.evaluate(SETTLED)
 
     def _own_host(self, host, route):
         if urlsplit(route.request.url).netloc == host or route.request.url.startswith("data:"):

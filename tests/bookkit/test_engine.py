@@ -80,7 +80,7 @@ PERFORM = "([body, values]) => perform(body, values)"
 
 
 @pytest.mark.parametrize("batch", [1, 5, 16])  # 5: no multiple of what the kernel takes at once
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", EITHER_ENGINE)
 @pytest.mark.parametrize("variant", ["small", "tiny-imagenet"])
 def test_all_maps_and_gradients(page, variant, engine, batch):
     net = random_alexnet(variant)
@@ -228,7 +228,7 @@ return { steps: found, parameters: await nets.test.parameters() };
 """
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", EITHER_ENGINE)
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
 def test_ten_training_steps_of_the_four_layer_net(page, activation, engine):
     """As by PaperSGD, also when the rate changes; its rule differs from torch.optim.SGD's there."""

@@ -37,10 +37,9 @@ def curves(path):
 
 def slow_if_long(name):
     """Those of many runs search for a learning rate again and again."""
-    long = ("relu", "lrn")
-    if name == "tiny-imagenet":  # the longest by far
-        return pytest.param(name, marks=[pytest.mark.slow, pytest.mark.exhaustive])
-    return pytest.param(name, marks=pytest.mark.slow if name in long else ())
+    long = ("relu", "lrn", "tiny-imagenet")
+    marks = [pytest.mark.slow, pytest.mark.exhaustive] if name in long else ()
+    return pytest.param(name, marks=marks)
 
 
 ONE_RUN = ("kernels", "tiny-imagenet-kernels")
