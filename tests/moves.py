@@ -25,8 +25,6 @@ PLACE = """slider => {
     const {x, y, width, height} = slider.getBoundingClientRect()
     return {x, y, width, height}
 }"""
-
-
 MOVE = """(slider, stop) => {
     slider.value = stop
     slider.dispatchEvent(new Event('input', {bubbles: true}))

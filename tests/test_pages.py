@@ -55,7 +55,7 @@ def test_page(browser, host, name, device, weights):
 
 
 # Marks one text of each look that a page has, as contrast takes most of axe's time and a page has
-# thousands of words of some fifty looks; what is drawn has its own tests.
+# thousands of words of some fifty looks.
 MARK_LOOKS = """() => {
     const groundOf = element => {
         const {backgroundColor, backgroundImage} = getComputedStyle(element)
@@ -68,7 +68,7 @@ MARK_LOOKS = """() => {
     while (texts.nextNode()) {
         const element = texts.currentNode.parentElement
         if (!texts.currentNode.data.trim() || !element.checkVisibility()) continue
-        // Nor what axe passes over: it cannot stand for others.
+        // What axe passes over cannot stand for others.
         if (element.closest('svg, :disabled') || element.clientHeight === 1) continue
         const {color, fontSize, fontWeight, opacity} = getComputedStyle(element)
         const look = [color, fontSize, fontWeight, opacity, groundOf(element)].join()
@@ -76,8 +76,6 @@ MARK_LOOKS = """() => {
         seen.add(look)
     }
 }"""
-
-
 UNMARK = """document.querySelectorAll('[data-look]')
     .forEach(element => element.removeAttribute('data-look'))"""
 
