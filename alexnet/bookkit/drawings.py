@@ -1741,7 +1741,7 @@ def draw_tinted(
 def draw_cloud(
     colors: np.ndarray, axes: np.ndarray, chosen: int, added: Sequence[float], label: str
 ) -> str:
-    """Draw the colors of pixels, seen along green: red to the right, blue upwards.
+    """Draw the colors of pixels, seen along blue: red to the right, green upwards.
 
     Each dot has a ring in the color of the page's text, so that black and white ones are seen. The
     drawing is half as wide as a phone, so that a photograph fits beside it.
@@ -1759,8 +1759,8 @@ def draw_cloud(
     top = 4
 
     def place(color: np.ndarray) -> tuple[float, float]:
-        red, _, blue = color
-        return left + side * red, top + side * (1 - blue)
+        red, green, _ = color
+        return left + side * red, top + side * (1 - green)
 
     square = {"x": left, "y": top, "width": side, "height": side}
     body = element("rect", **square, fill="none", stroke="currentColor", stroke_opacity=0.4)
@@ -1783,7 +1783,7 @@ def draw_cloud(
     turned = f"rotate(-90 14 {half_way})"
     centered = {"text_anchor": "middle"}
     body += element("text", "red", x=left + side / 2, y=side + 18, **centered)
-    body += element("text", "blue", x=14, y=half_way, **centered, transform=turned)
+    body += element("text", "green", x=14, y=half_way, **centered, transform=turned)
     return svg(174, side + 24, label, body)
 
 

@@ -9,7 +9,7 @@ besides is made here:
 - in the section "Exercises" a paragraph that begins with "Exercise 1." in
   bold becomes a box, and one that begins with "Solution." a folded one, with
   all that follows it up to the next exercise;
-- below a heading "One by one" each section that has none below it folds to
+- below a heading "A closer look" each section that has none below it folds to
   its heading;
 - links to ``references.md#key`` lead to the work with that key in
   ``references.bib``;
@@ -106,9 +106,9 @@ def boxes_of_exercises(content):
 
 
 def fold_entries(document):
-    """Fold the sections below "One by one" that have none below them."""
+    """Fold the sections below "A closer look" that have none below them."""
     for section in document.findall(nodes.section):
-        if section[0].astext() != "One by one":
+        if section[0].astext() != "A closer look":
             continue
         for entry in list(section.findall(nodes.section)):
             title, *content = entry.children
