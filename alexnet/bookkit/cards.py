@@ -96,8 +96,6 @@ def _doubt(row: "Claim") -> str:
     outcome = row.decisive
     if outcome is None or outcome.why == row.verdict:
         return ""
-    if row.measured and row.measured.looks > 1:  # one of 95 % might not
-        return outcome.why.replace("interval", f"interval of {row.measured.level}")
     return ("clear, but " if outcome.is_clear else "") + outcome.why
 
 

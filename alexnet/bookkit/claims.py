@@ -180,7 +180,7 @@ class Claim:
     def found_tiny(self) -> str:
         """What came out on Tiny ImageNet, in whole sentences; or nothing.
 
-        With its verdict and why the runs cannot tell, unless that is the claim's own.
+        With its verdict and why the runs cannot tell, unless these are the claim's own.
         """
         if not self.tiny_imagenet:
             return ""
@@ -194,7 +194,9 @@ class Claim:
         either = ", either" * agrees
         if verdict == "does not hold":
             return f"{said} The claim does not hold there{either}."
-        return f"{said} These runs cannot tell{either} ({self.outcomes[-1].why})."
+        first, *_, last = self.outcomes
+        why = "" if last.why == first.why else f" ({last.why})"
+        return f"{said} These runs cannot tell{either}{why}."
 
     @property
     def reasons(self) -> str:
