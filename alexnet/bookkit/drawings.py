@@ -790,7 +790,7 @@ def draw_ruler(
         body.append(element("rect", **band, y=y - 12, height=24, fill_opacity=0.4))
         body.append(element("rect", **band, y=8, height=bottom - 8, fill_opacity=0.15))
         for number, lower in zip(numbers, cycle((0, -7, 7))):  # so that none hides another
-            dot = {"cx": f"{place(number):.1f}", "cy": y + lower, "r": 3.5, "stroke": FIRST}
+            dot = {"cx": f"{place(number):.1f}", "cy": y + lower, "r": 3.5, "stroke": "currentColor"}
             opacity = 0 if number in hollow else 1
             body.append(element("circle", **dot, fill=FIRST, fill_opacity=opacity))
         body.append(element("text", escape(name), x=left - 8, y=y + 4, text_anchor="end"))
@@ -1185,6 +1185,11 @@ def draw_comparison(
     body.append(element("line", **zero, stroke="currentColor"))
     body.append(element("text", "difference", x=left - 8, y=110, text_anchor="end"))
     body.append(line(to_x(interval.low), 106, to_x(interval.high), 106, color, 6))
+    for bound in interval[1:]:
+        if abs(bound) > most:  # an arrow says that it goes on beyond the edge
+            outwards = 12 if bound > 0 else -12
+            tip = f"M{to_x(bound)} 97l{outwards} 9l{-outwards} 9z"
+            body.append(element("path", d=tip, fill=color))
     body.append(element("circle", cx=f"{to_x(interval.mean):.1f}", cy=106, r=7, fill=color))
     tip = f"M{to_x(truth):.1f} 120l-5 9h10z"
     body.append(element("path", d=tip, fill="currentColor"))

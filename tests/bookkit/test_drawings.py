@@ -458,6 +458,8 @@ def test_a_comparison_says_its_verdict_and_stays_on_its_axis(interval, said, col
     assert [line.get("stroke") for line in thick] == [color]
     ends = [float(thick[0].get(name)) for name in ("x1", "x2")]
     assert 0 <= ends[0] < ends[1] <= 360
+    arrows = [path for path in svg.iter() if path.tag.endswith("path") and path.get("fill") == color]
+    assert len(arrows) == sum(abs(bound) > 4 for bound in interval[1:])
     dots = [dot for dot in svg.iter() if dot.tag.endswith("circle") and dot.get("r") == "4.5"]
     assert len(dots) == 4
     # Fewer errors lie further to the right, from the line at zero on
@@ -512,7 +514,7 @@ def test_a_ruler_has_its_dots_on_one_axis_with_what_is_laid_beside_them():
     assert numbers(r'x1="([0-9.]+)" x2="[0-9.]+" y1="8"', drawing) == [three]
     steps = [two - one, three - two, four - three]
     assert steps == pytest.approx([steps[0]] * 3, abs=0.1)
-    assert numbers(f'{FIRST}" fill="{FIRST}" fill-opacity="([0-9.]+)"', drawing) == [1, 0, 1]
+    assert numbers(f'fill="{FIRST}" fill-opacity="([0-9.]+)"', drawing) == [1, 0, 1]
 
 
 def test_the_same_step_is_joined_and_a_new_one_is_not():
