@@ -7,7 +7,7 @@ import pytest
 from filelock import FileLock
 
 from alexnet.datasets import photo_patches
-from helpers import CHROMIUM, ROOT, build_book
+from helpers import HEADLESS_CHROMIUM, ROOT, build_book
 
 
 @pytest.fixture(scope="session")
@@ -48,11 +48,12 @@ def host(book):
 @pytest.fixture(scope="module")
 def browser():
     """Chromium; at its module's end it is closed, since a thread may run one Playwright only."""
-    if not CHROMIUM and "CI" not in os.environ:
+    if not HEADLESS_CHROMIUM and "CI" not in os.environ:
         pytest.skip("no browser: install Chromium (on Debian, apt install chromium)")
     from playwright.sync_api import sync_playwright  # the browser tests alone need it
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        options = {"executable_path": HEADLESS_CHROMIUM, "args": ["--no-sandbox"]}
+        browser = playwright.chromium.launch(**options)
         yield browser
         browser.close()

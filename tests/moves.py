@@ -70,7 +70,7 @@ def some_stops(num_stops):
 
 
 def move_through(explorer, visit, touch):
-    """Visit some stops by keys, then by mouse or touch."""
+    """Visit some stops by keys, then by mouse; or by touch."""
     mover = Mover(explorer, visit)
     for slider in explorer.locator("input[type=range]").all():
         move_slider(slider, mover, touch)
@@ -94,6 +94,7 @@ def move_slider(slider, mover, touch):
     page = mover.visit.page
     name, num_stops = slider.get_attribute("name"), int(slider.get_attribute("max")) + 1
     stops, start = some_stops(num_stops), slider.input_value()
+    thumb = 16  # pixels
 
     def press(stop):
         if stop == 0:
@@ -105,20 +106,21 @@ def move_slider(slider, mover, touch):
                 slider.fill(str(stop - 1))
             page.keyboard.press("ArrowRight")
 
-    slider.focus()
-    mover.check_stops(name, stops, press)
-
-    thumb = 16  # pixels
-    for stop in stops:
+    def point(stop):
         box = slider.evaluate(PLACE)
         pitch = (box["width"] - thumb) / (num_stops - 1)
         if pitch < thumb:  # where the thumb covers the next stop, a click only takes hold of it
-            page.keyboard.press("End" if stop < num_stops / 2 else "Home")
+            slider.fill(str(num_stops - 1 if stop < num_stops / 2 else 0))
         x, y = box["x"] + thumb / 2 + pitch * stop, box["y"] + box["height"] / 2
-        if touch:
-            page.touchscreen.tap(x, y)
-        else:
-            page.mouse.click(x, y)
-        mover.check_frame(name, stop)
+        (page.touchscreen.tap if touch else page.mouse.click)(x, y)
+
+    if touch:  # a phone has no keys
+        mover.check_stops(name, stops, point)
+    else:
+        slider.focus()
+        mover.check_stops(name, stops, press)
+        for stop in stops:
+            point(stop)
+            mover.check_frame(name, stop)
     slider.fill(start)
     mover.check_frame(name, start)

@@ -160,6 +160,12 @@
     place.replaceChildren(...chapters.values());
   }
 
+  // A class, since by :has(:target) a browser styles the page anew whenever an explorer moves.
+  function markLinked() {
+    for (const output of document.querySelectorAll(".guess-veiled"))
+      output.classList.toggle("is-linked", output.querySelector(":target") !== null);
+  }
+
   function showTally() {
     const place = document.querySelector(".guess-tally");
     const made = Object.values(guesses).filter((pair) => Array.isArray(pair));
@@ -194,8 +200,10 @@
       });
     }
     showTally();
+    markLinked();
   }
 
+  addEventListener("hashchange", markLinked);
   if (document.readyState === "loading") addEventListener("DOMContentLoaded", begin);
   else begin();
 })();
