@@ -427,7 +427,7 @@ def draw_levels(values: Mapping[str, float], low: int, high: int, label: str) ->
     pitch = 22
     bottom = 18 + pitch * len(values)
     body = [element("text", label, x=left, y=bottom + 30)]
-    for exponent in range(low, high + 1, 2):
+    for exponent in range(low, high + 1, 2 if high - low < 16 else 4):
         x = f"{left + width * (exponent - low) / (high - low):.0f}"
         mark = {"x1": x, "y1": 14, "x2": x, "y2": bottom}
         body.append(element("line", **mark, stroke="currentColor", stroke_opacity=0.2))
