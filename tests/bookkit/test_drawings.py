@@ -458,7 +458,9 @@ def test_a_comparison_says_its_verdict_and_stays_on_its_axis(interval, said, col
     assert [line.get("stroke") for line in thick] == [color]
     ends = [float(thick[0].get(name)) for name in ("x1", "x2")]
     assert 0 <= ends[0] < ends[1] <= 360
-    arrows = [path for path in svg.iter() if path.tag.endswith("path") and path.get("fill") == color]
+    arrows = [
+        path for path in svg.iter() if path.tag.endswith("path") and path.get("fill") == color
+    ]
     assert len(arrows) == sum(abs(bound) > 4 for bound in interval[1:])
     dots = [dot for dot in svg.iter() if dot.tag.endswith("circle") and dot.get("r") == "4.5"]
     assert len(dots) == 4
