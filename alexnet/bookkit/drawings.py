@@ -790,9 +790,10 @@ def draw_ruler(
         body.append(element("rect", **band, y=y - 12, height=24, fill_opacity=0.4))
         body.append(element("rect", **band, y=8, height=bottom - 8, fill_opacity=0.15))
         for number, lower in zip(numbers, cycle((0, -7, 7))):  # so that none hides another
-            dot = {"cx": f"{place(number):.1f}", "cy": y + lower, "r": 3.5, "fill": FIRST}
+            dot = {"cx": f"{place(number):.1f}", "cy": y + lower, "r": 3.5}
+            ink = {"stroke": "currentColor", "fill": FIRST}
             opacity = 0 if number in hollow else 1
-            body.append(element("circle", **dot, stroke="currentColor", fill_opacity=opacity))
+            body.append(element("circle", **dot, **ink, fill_opacity=opacity))
         body.append(element("text", escape(name), x=left - 8, y=y + 4, text_anchor="end"))
         described.append(f"{name} {min(numbers):.2f} to {max(numbers):.2f}")
     for i, (name, (value, text)) in enumerate(laid.items(), len(rows)):

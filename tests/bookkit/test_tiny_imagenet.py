@@ -172,7 +172,7 @@ def test_a_result_is_said_in_a_sentence_with_its_numbers(tmp_path, name):
     said = row.found_tiny
     assert said.startswith("On ")
     agrees = result.verdict == row.verdict
-    first, *_, last = row.outcomes
+    first, last = row.outcomes[0], row.outcomes[-1]
     why = "" if last.why == first.why else rf" \({re.escape(last.why)}\)"  # not twice
     verdict = {
         "holds": rf" The claim holds there{', too' * agrees}\.",
