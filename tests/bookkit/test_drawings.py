@@ -166,6 +166,8 @@ def test_levels_are_logarithmic_and_stop_at_the_edges():
     values = {"a": 1e-4, "b": 0.0, "c": 1e9, "d": 1.0}
     places = numbers('<circle cx="([0-9.]+)"', draw_levels(values, -6, 2, "x"))
     assert places == [62 + 54, 62, 62 + 216, 62 + 162]  # 216 units for eight powers of ten
+    powers = re.findall(r'dy="-4">(-?[0-9]+)<', draw_levels(values, -10, 8, "x"))
+    assert powers == ["-10", "-6", "-2", "2", "6"]  # more would run into each other
 
 
 def test_a_course_is_logarithmic_and_stops_at_the_edges():
@@ -414,6 +416,8 @@ def test_a_pooled_map_says_how_many_values_are_left():
 def test_only_the_chosen_axis_of_a_cloud_is_thick():
     drawing = draw_cloud(np.eye(3), np.eye(3) * 0.1, 1, [0.1, 0, 0], "a cloud")
     assert numbers(f'stroke="{BOTH}" stroke-width="([0-9.]+)"', drawing) == [1, 4, 1]
+    places = re.findall(r'<circle cx="([0-9]+)" cy="([0-9]+)" r="2.2"', drawing)
+    assert places == [("166", "150"), ("20", "4"), ("20", "150")]  # red, green, blue
 
 
 def test_a_carried_kernel_shows_the_number_of_its_place():
