@@ -7,7 +7,8 @@ from helpers import frame
 STILL = "* { animation: none !important; transition: none !important }"
 
 # Whether an explorer has these inputs and shows the picture that some HTML makes, and if so, where
-# that is on the page. One question, as each costs a stop some ten milliseconds.
+# that is on the page, and how wide the drawing in it is. One question, as each costs a stop some
+# ten milliseconds.
 SHOWN = """async (explorer, [chosen, html]) => {
     const found = Object.fromEntries(new FormData(explorer.querySelector('form')))
     if (JSON.stringify(found) !== JSON.stringify(chosen)) return null
@@ -17,7 +18,9 @@ SHOWN = """async (explorer, [chosen, html]) => {
     await Promise.all([...picture.querySelectorAll('img')].map(image => image.decode()))
     picture.scrollIntoView({block: 'nearest', behavior: 'instant'})
     const {x, y, width, height} = picture.getBoundingClientRect()
-    return {x: x + scrollX, y: y + scrollY, width, height, scale: 1 / devicePixelRatio}
+    const drawing = picture.querySelector(':scope > :is(svg, img)')
+    const place = {x: x + scrollX, y: y + scrollY, width, height, scale: 1 / devicePixelRatio}
+    return [place, drawing?.getBoundingClientRect().width]
 }"""
 CHOSEN = "explorer => Object.fromEntries(new FormData(explorer.querySelector('form')))"
 PLACE = """slider => {
@@ -38,13 +41,17 @@ class Mover:
         self.explorer, self.visit = explorer, visit
         self.data = json.loads(explorer.locator("script[type]").text_content())
         self.chosen = explorer.evaluate(CHOSEN)
+        self.width = None  # of the drawing
 
     def check_frame(self, name, stop):
         """Ask for the frame that was drawn for the stop that an input was moved to."""
         self.chosen[name] = str(stop)
         html = frame(self.data, *(int(self.chosen[name]) for name in self.data["start"]))
-        place = self.explorer.evaluate(SHOWN, [self.chosen, html])
-        assert place, f"{self.chosen} does not show the frame drawn for it"
+        found = self.explorer.evaluate(SHOWN, [self.chosen, html])
+        assert found, f"{self.chosen} does not show the frame drawn for it"
+        place, width = found
+        assert self.width in (None, width), f"at {self.chosen} the drawing is {width} wide"
+        self.width = width
         return place
 
     def check_stops(self, name, stops, move):
