@@ -105,10 +105,14 @@ def _agrees(row: "Claim") -> bool:
 
 
 def _said(row: "Claim") -> str:
-    said = element("p", escape(row.found))
-    if _agrees(row):
-        said += element("p", escape(row.found_tiny))
-    return said
+    """Write what the paper says, and what came out: first on the photographs that decide."""
+    said, tiny = row.found, row.found_tiny
+    if not _agrees(row):
+        return element("p", escape(said))
+    if row.tiny_imagenet_decides:
+        paper, _, other = said.partition(". ")
+        said, tiny = f"{paper}. {tiny}", other
+    return element("p", escape(said)) + element("p", escape(tiny))
 
 
 def _behind(row: "Claim") -> str:

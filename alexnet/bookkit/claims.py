@@ -185,7 +185,7 @@ class Claim:
         if not self.tiny_imagenet:
             return ""
         said = _filled(self.plain_tiny, self.tiny_imagenet.ours)
-        if self.kind == "measured on Tiny ImageNet":
+        if self.kind == "measured on Tiny ImageNet" or self.tiny_imagenet_decides:
             return said
         verdict = self.tiny_imagenet.verdict
         agrees = verdict == self.verdict
@@ -226,6 +226,11 @@ class Claim:
         """The first whose intervals decide, or the first of all; nothing if there are no runs."""
         decisive = [outcome for outcome in self.outcomes if outcome.decides]
         return next(iter(decisive or self.outcomes), None)
+
+    @property
+    def tiny_imagenet_decides(self) -> bool:
+        """Whether the runs on Tiny ImageNet decide, and those on CIFAR-10 do not."""
+        return len(self.outcomes) == 2 and self.decisive is self.outcomes[1]
 
     def __repr__(self) -> str:
         notes = f" ({self.notes})" if self.notes else ""

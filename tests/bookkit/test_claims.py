@@ -1,3 +1,4 @@
+import html
 import importlib.util
 import re
 import statistics
@@ -215,6 +216,16 @@ def test_a_card_says_both_figures_in_whole_sentences(row):
         assert row.paper in row.found
     assert not re.search(r"[+{}]", row.found)
     assert not row.reasons or re.fullmatch(r"[A-Z].*\.", row.reasons)
+
+
+def test_a_card_begins_with_the_photographs_that_decide():
+    row = claims()["P18"]  # on CIFAR-10 another decay was run than the paper's
+    said = re.findall(r"<p>(.*?)</p>", cards.card(row))
+    assert len(said) == 2
+    paper, _, other = row.found.partition(". ")
+    assert said[0] == html.escape(f"{paper}. {row.found_tiny}") and said[1] == html.escape(other)
+    deciding = [name for name, row in claims().items() if row.tiny_imagenet_decides]
+    assert deciding == ["P18"]
 
 
 def test_a_figure_may_be_said_the_other_way_round():
