@@ -284,11 +284,12 @@ def draw_ratios(rows: Mapping[str, tuple[int, int]], unit: str) -> str:
 
     described = []
     for i, (name, (value, reference)) in enumerate(rows.items()):
-        factor = f"{value / reference:.3g}"
+        smaller = value < reference  # a fraction then, as on the scale
+        factor = f"1/{reference / value:.3g}" if smaller else f"{value / reference:.3g}×"
         doublings = min(max(log2(value / reference), -5.6), 5.6)  # longer bars stop at the edge
         x = middle + doubling * doublings
         y = 34 + pitch * i
-        numbers = element("tspan", f"{value:,}", font_weight="bold") + f" ({factor}×)"
+        numbers = element("tspan", f"{value:,}", font_weight="bold") + f" ({factor})"
         bar = {
             "x": f"{min(x, middle):.1f}",
             "y": y + 14,
@@ -300,7 +301,7 @@ def draw_ratios(rows: Mapping[str, tuple[int, int]], unit: str) -> str:
         body.append(element("text", name, x=6, y=y + 8))
         body.append(element("text", numbers, x=354, y=y + 8, text_anchor="end"))
         body.append(element("rect", **bar, fill=color))
-        described.append(f"{name}: {value:,}, {factor} times {unit}")
+        described.append(f"{name}: {value:,}, {factor}{' of' if smaller else ''} {unit}")
     return svg(WIDTH, 40 + pitch * len(rows), "; ".join(described), "".join(body))
 
 
@@ -511,34 +512,47 @@ def in_words(seconds: float) -> str:
     raise AssertionError("the last unit is taken in any case")
 
 
-def draw_durations(seconds: Mapping[str, float]) -> str:
+def draw_durations(
+    seconds: Mapping[str, float], notes: Mapping[str, str] | None = None, title: str = ""
+) -> str:
     """Draw a bar a name on a logarithmic axis of time, with its length in words.
 
     Args:
         seconds: length of each bar by name; shorter than a second is drawn as one, longer than 100
-            years as 100.
+            years as 100. The first bar is blue, and the others, with which it is compared, gray.
+        notes: what stands at the right above a bar, by name.
+        title: stands above all.
     """
+    notes = notes or {}
     left, width, pitch = 22, 326, 44
     decade = width / log10(100 * UNITS["year"])  # from a second to a hundred years
-    bottom = 6 + pitch * len(seconds)
+    top = 24 if title else 0
+    bottom = top + 6 + pitch * len(seconds)
     body = []
+    if title:
+        body.append(element("text", escape(title), x=left, y=15, font_size=13))
     for name, unit in UNITS.items():
         x = f"{left + decade * log10(unit):.0f}"
         # The marks stand beside the bars only: the words are above them.
-        marks = "".join(f"M{x} {22 + pitch * i}v22" for i in range(len(seconds)))
+        marks = "".join(f"M{x} {top + 22 + pitch * i}v22" for i in range(len(seconds)))
         body.append(element("path", d=marks, stroke="currentColor", stroke_opacity=0.3))
         body.append(element("text", name, x=x, y=bottom + 14, text_anchor="middle"))
 
     described = []
     for i, (name, value) in enumerate(seconds.items()):
-        y = 4 + pitch * i
+        y = top + 4 + pitch * i
         length = min(max(decade * log10(value), 1), width) if value > 1 else 1
         text = f"{name}: {in_words(value)}"
-        bar = {"width": f"{length:.1f}", "height": 16, "rx": 2, "fill": FIRST}
+        color = BOTH if i else FIRST
+        bar = {"width": f"{length:.1f}", "height": 16, "rx": 2, "fill": color}
         body.append(element("text", text, x=left, y=y + 15, font_size=13, font_weight="bold"))
+        if name in notes:
+            note = {"x": left + width, "y": y + 15, "text_anchor": "end"}
+            body.append(element("text", escape(notes[name]), **note))
         body.append(element("rect", x=left, y=y + 21, **bar))
-        described.append(text)
-    return svg(WIDTH, bottom + 20, ", ".join(described), "".join(body))
+        described.append(f"{text}, {notes[name]}" if name in notes else text)
+    label = ", ".join(described)
+    return svg(WIDTH, bottom + 20, f"{title}: {label}" if title else label, "".join(body))
 
 
 def draw_sharing(ways: Mapping[str, tuple[str, Mapping[str, tuple[bool, str]]]]) -> str:
@@ -1032,28 +1046,33 @@ def draw_pooled(values: np.ndarray, result: np.ndarray, window: int, stride: int
 
 def draw_shifted(
     maps: Mapping[str, np.ndarray],
-    changes: Mapping[str, tuple[float, float, str]],
+    changes: Mapping[str, tuple[float, float | None, str]],
     chosen: str,
-    cells: str,
+    cells: str = "",
 ) -> str:
-    """Draw maps before and after a shift and how they differ, above two bars a window.
+    """Draw maps before and after a shift and how they differ, above a bar or two a window.
 
     The end of the scale is another photograph.
 
     Args:
         maps: (h, h) each, 0 to 1, by what stands above; four of them have room.
         changes: of maps pooled with each window, by its name: in per cent of what another
-            photograph would change, where they lie and once moved back, and a color.
+            photograph would change, where they lie and once moved back, and a color. The second
+            is None where no map is moved back.
         chosen: the window that the maps were pooled with; the other bars are faint.
-        cells: by how much its map is moved back, such as "1 cell".
+        cells: by how much its map is moved back, such as "1 cell"; empty: it is not.
     """
-    left, unit, top, pitch = 42, 2.7, 162, 23  # of the bars, a per cent a unit
+    top = 162 if cells else 142
+    left, unit, pitch = 42, 2.7, 23  # of the bars, a per cent a unit
     where_it_lies, moved_back, _ = changes[chosen]
     said = f"{where_it_lies:.0f} % of the way to another photograph"
-    back = f"{moved_back:.0f} % once the map is moved back by {cells}"
     body = element("text", said, x=2, y=126, font_size=14, font_weight="bold")
-    body += element("text", back, x=2, y=146)
-    for x, (name, values) in zip((0, 92, 184, 276), maps.items(), strict=True):
+    if cells:
+        back = f"{moved_back:.0f} % once the map is moved back by {cells}"
+        body += element("text", back, x=2, y=146)
+        said += f", {back}"
+    for i, (name, values) in enumerate(maps.items()):
+        x = 92 * i
         body += element("text", name, x=x, y=14)
         brighter = np.sqrt(values.clip(0, 1))
         shades = (15 * brighter).round() / 15  # fewer take less room
@@ -1064,22 +1083,24 @@ def draw_shifted(
         y = top + pitch * row
         weight = {"font_weight": "bold"} if name == chosen else {}
         body += element("text", name, x=left - 6, y=y + 11, text_anchor="end", **weight)
-        body += _two_bars(left, y, unit, change, name == chosen)
+        body += _bars(left, y, unit, change, name == chosen)
         beside = left + unit * change[0] + 5
         if beside + 30 > end:  # not on the line
             beside = end + 6
         body += element("text", f"{change[0]:.0f} %", x=f"{beside:.1f}", y=y + 10, **weight)
-    return svg(WIDTH, top + pitch * len(changes), f"{chosen}: {said}, {back}", body)
+    return svg(WIDTH, top + pitch * len(changes), f"{chosen}: {said}", body)
 
 
-def _two_bars(
-    left: float, y: float, unit: float, change: tuple[float, float, str], chosen: bool
+def _bars(
+    left: float, y: float, unit: float, change: tuple[float, float | None, str], chosen: bool
 ) -> str:
     """Draw what a shift changes, and below it, narrow, what it does once moved back."""
     where_it_lies, moved_back, color = change
     faint = {} if chosen else {"fill_opacity": 0.4}
     bar = {"x": left, "fill": color, **faint}
     body = element("rect", y=y, width=f"{unit * where_it_lies:.1f}", height=11, **bar)
+    if moved_back is None:
+        return body
     bar["fill"] = "currentColor"
     return body + element("rect", y=y + 12, width=f"{unit * moved_back:.1f}", height=4, **bar)
 
@@ -1145,7 +1166,10 @@ def draw_sums(sums: Sequence[float], chosen: float, at_test: float, top: float) 
 
 
 def draw_comparison(
-    without: Sequence[float], with_part: Sequence[float], interval: Interval, truth: float
+    without: Sequence[float],
+    with_part: Sequence[float],
+    interval: Interval,
+    truth: float | None = None,
 ) -> str:
     """Draw runs of two nets as dots, and below them the interval of the difference and the verdict.
 
@@ -1154,7 +1178,7 @@ def draw_comparison(
             their true mean.
         with_part: those of the net with it, from the same mean.
         interval: of how much lower the errors with the part are, in points.
-        truth: the true difference, which gets a mark.
+        truth: the true difference, which gets a mark; None: it is not known.
     """
     left, middle = 68, 212
     scale, most = 34, 4  # units per point, and points to each side
@@ -1192,14 +1216,17 @@ def draw_comparison(
             tip = f"M{to_x(bound)} 97l{outwards} 9l{-outwards} 9z"
             body.append(element("path", d=tip, fill=color))
     body.append(element("circle", cx=f"{to_x(interval.mean):.1f}", cy=106, r=7, fill=color))
-    tip = f"M{to_x(truth):.1f} 120l-5 9h10z"
-    body.append(element("path", d=tip, fill="currentColor"))
-    body.append(element("text", "points; the triangle is the truth", x=left, y=170))
+    unit, known = "points", ""
+    if truth is not None:
+        tip = f"M{to_x(truth):.1f} 120l-5 9h10z"
+        body.append(element("path", d=tip, fill="currentColor"))
+        unit, known = "points; the triangle is the truth", f" True difference {truth:.2f} points."
+    body.append(element("text", unit, x=left, y=170))
     # On which side of zero a bound is must show
     is_close = min(abs(round(bound, 2)) for bound in interval[1:]) < 0.05
     said = _with_minus(f"{found}: {interval:.{2 if is_close else 1}f} points")
     body.append(element("text", said, x=left, y=192, font_weight="bold", font_size=14))
-    label = f"{len(without)} runs of each net. True difference {truth:.2f} points. {said}"
+    label = f"{len(without)} runs of each net.{known} {said}"
     return svg(WIDTH, 198, label, "".join(body))
 
 
@@ -1359,7 +1386,6 @@ def draw_filtered(
     label: str,
     weights: np.ndarray | None = None,
     titles: tuple[str, str] = ("", ""),
-    top: float | None = None,
 ) -> str:
     """Draw a gray photograph, and beside it what a kernel makes of it, a pixel a unit.
 
@@ -1372,13 +1398,11 @@ def draw_filtered(
         label: alternative text.
         weights: (k, k), the kernel, which is drawn between the two; None for none.
         titles: of the photograph and of the result.
-        top: the magnitude that gets the full color; the largest of the result if None.
     """
     high, wide = photo.shape
-    top = top or np.abs(result).max()
     body = ""
     photo_pixels = np.repeat(photo[..., None], 3, 2)  # (H, W, 3)
-    for x, pixels in ((0, photo_pixels), (wide + 42, _signed_pixels(result, top))):
+    for x, pixels in ((0, photo_pixels), (wide + 42, _signed_pixels(result))):
         height, width = pixels.shape[:2]
         place = {"x": x, "y": 18, "width": width, "height": height}
         sharp = "image-rendering:pixelated"
@@ -1397,6 +1421,35 @@ def draw_filtered(
         box = {"x": wide + 6, "y": 77, "width": 30, "height": 30}
         body += element("rect", **box, fill="none", stroke="currentColor", stroke_opacity=0.5)
     return svg(wide + 200, high + 22, label, body)
+
+
+def draw_chain(maps: Mapping[str, np.ndarray], weights: np.ndarray, label: str) -> str:
+    """Draw a map and what becomes of it step by step, side by side, two units a pixel.
+
+    All are orange above zero, blue below zero and white at zero, in the shades of the first.
+
+    Args:
+        maps: by title (h, w), of which the last is half as large or less; the kernel is below it.
+        weights: (k, k), the kernel.
+        label: alternative text.
+    """
+    body, x, gap = "", 0, 22
+    first = next(iter(maps.values()))
+    high = 2 * len(first)
+    top = np.abs(first).max()
+    for title, result in maps.items():
+        side = 2 * len(result)
+        frame = {"x": x, "y": 18, "width": side, "height": side}
+        body += element("text", escape(title), x=x, y=12)
+        body += _sharp_image(_signed_pixels(result, top), x, 18, side)
+        body += element("rect", **frame, fill="none", stroke="currentColor", stroke_opacity=0.5)
+        x += side + gap
+    x -= side + gap
+    box = {"x": x, "y": high - 12, "width": 30, "height": 30}
+    body += element("text", "kernel", x=x, y=high - 18)
+    body += _sharp_image(_weight_pixels(weights), x, high - 12, 30)
+    body += element("rect", **box, fill="none", stroke="currentColor", stroke_opacity=0.5)
+    return svg(WIDTH, high + 22, label, body)
 
 
 def draw_carried(
@@ -1682,9 +1735,15 @@ def _pointer(start: float, end: float, y: float) -> str:
     return element("path", d=head, fill="none", stroke="currentColor", stroke_width=1.2)
 
 
-def draw_skip(layers: Sequence[str]) -> str:
-    """Draw layers in a row, and the connection that skips them: their input is added at the end."""
-    y, width, last = 78, 84, WIDTH - 64
+def draw_skip(layers: Sequence[str], after: str = "") -> str:
+    """Draw layers in a row, and the connection that skips them: their input is added at the end.
+
+    Args:
+        layers: what stands in their boxes.
+        after: what comes after the sum.
+    """
+    y, width = 78, 84
+    last = WIDTH - (124 if after else 64)
     body = element("text", "input", x=0, y=y + 4)
     pitch = (last - 44) / len(layers)
     for i, layer in enumerate(layers):
@@ -1699,13 +1758,20 @@ def draw_skip(layers: Sequence[str]) -> str:
     plus = {"cx": last + 14, "cy": y, "r": 11, "fill": "none", "stroke": SECOND}
     body += element("circle", **plus, stroke_width=2)
     sign = {"x": last + 14, "y": y + 6, "text_anchor": "middle", "font_size": 17}
-    body += element("text", "+", **sign) + _pointer(last + 28, WIDTH - 4, y)
+    body += element("text", "+", **sign) + _pointer(last + 28, WIDTH - (76 if after else 4), y)
+    if after:
+        box = {"x": WIDTH - 72, "y": y - 15, "width": 48, "height": 30, "rx": 4}
+        body += element("rect", **box, fill="none", stroke=FIRST, stroke_width=2)
+        name = {"x": WIDTH - 48, "y": y + 4, "text_anchor": "middle"}
+        body += element("text", escape(after), **name) + _pointer(WIDTH - 20, WIDTH - 4, y)
     over = (
         f"M46 {y}V30Q46 20 56 20H{last + 4}Q{last + 14} 20 {last + 14} 30V{y - 14}m-5 -7l5 7l5 -7"
     )
     body += element("path", d=over, fill="none", stroke=SECOND, stroke_width=2.5)
-    body += element("text", "the input as it is", x=WIDTH / 2, y=13, text_anchor="middle")
+    middle = {"x": last / 2 + 30, "y": 13, "text_anchor": "middle"}
+    body += element("text", "the input as it is", **middle)
     label = f"An input goes through {', '.join(layers)}, and around them; the two are added"
+    label += f", and {after} comes last" if after else ""
     return svg(WIDTH, 100, label, body)
 
 

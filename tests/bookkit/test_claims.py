@@ -1,3 +1,4 @@
+import functools
 import html
 import importlib.util
 import re
@@ -12,18 +13,14 @@ from bs4 import BeautifulSoup
 
 from alexnet.bookkit import cards
 from alexnet.bookkit import claims as claims_module
-from alexnet.bookkit.claims import (
-    claim,
-    claim_from_runs,
-    claims,
-    judge,
-    record,
-)
+from alexnet.bookkit.claims import claim, claim_from_runs, judge, record
 from alexnet.bookkit.effects import draw_effects
 from alexnet.bookkit.findings import FINDINGS, final_errors, finding, load_runs
 from alexnet.bookkit.paths import BOOK, RECORD, chapter_title
 from alexnet.bookkit.stats import AGREEMENTS, SIZES, VERDICTS, Effect, Interval, mean_difference
 
+# A row keeps what it has computed from the runs
+claims = functools.cache(claims_module.claims)
 CALL = re.compile(r'\bclaim(_from_runs)?\("(P\d+)"(,?)')
 
 

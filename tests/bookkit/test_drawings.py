@@ -12,6 +12,7 @@ from alexnet.bookkit.drawings import (
     draw_before_and_after,
     draw_beside,
     draw_carried,
+    draw_chain,
     draw_cloud,
     draw_columns,
     draw_comparison,
@@ -83,17 +84,21 @@ DRAWINGS = [
     draw_answers({"a": -30, "b": 40}, "b", {"one way": 20.0, "another": 0.0}, 90),
     draw_pooled(np.eye(8), np.eye(3), 3, 2),
     draw_shifted(FOUR_MAPS, {"2/2": (30.0, 20.0, FIRST)}, "2/2", "1 cell"),
+    draw_shifted(FOUR_MAPS, {"2/2": (30.0, None, FIRST)}, "2/2"),
     draw_units([0.0, 1, 4, 9], [True, True, False, True], 4, "units"),
     draw_sums([10.0, 99], 20.0, 30.0, 60),
     draw_descent(draw_landscape([WALK], (1, 2)), WALK, (360, 270), "a walk"),
     draw_crop(PHOTO, 4, 2, 11, True, "a window", "left top"),
     draw_kept({"wide": np.zeros((20, 30, 3), np.uint8), "square": PHOTO}, 2, "photographs"),
     draw_durations({"1 epoch": 0.5, "90 epochs": 4e10}),
+    draw_durations({"yours": 0.5, "ours": 4e10}, {"yours": "40 images/s"}, "400 photographs"),
     draw_filtered(PHOTO[..., 0], np.eye(30) - 0.5, "an edge"),
+    draw_chain({"map": np.eye(20) - 0.5, "pooled": np.eye(9)}, np.eye(5), "a diagonal"),
     draw_tinted(PHOTO, [0.1, 0.0, -0.1], 0.9, "a tint"),
     draw_votes(PHOTO, np.eye(4) - 0.5, 1, {"their mean": "-0.25"}),
     draw_steps({"two": [("", "2"), ("×3", "6"), ("+1", "7")], "one": [("", "2"), ("×3 +1", "7")]}),
     draw_skip(["conv", "conv"]),
+    draw_skip(["conv", "conv"], "ReLU"),
     draw_survival({"old": "2012", "new": "2022"}, {"end": ("a", "a"), "way": ("b", "c")}),
     draw_cloud(np.eye(3), np.eye(3) * 0.1, 1, [0.1, 0, 0], "a cloud"),
 ]
@@ -160,6 +165,7 @@ def test_a_doubling_is_one_mark():
     bars = numbers('<rect x=".*?" y=".*?" width="(.*?)"', drawing)
     marks = sorted(set(numbers('<path d="M(.*?) ', drawing)))
     assert bars[0] == pytest.approx(marks[1] - marks[0], abs=0.1)
+    assert "(2×)" in drawing and "(1/10)" in drawing  # as on the scale, which says 1/4 and 4×
 
 
 def test_levels_are_logarithmic_and_stop_at_the_edges():
@@ -307,6 +313,12 @@ def test_a_duration_is_said_in_its_largest_unit(seconds, words):
     assert f"90 epochs: {words}" in draw_durations({"90 epochs": seconds})
 
 
+def test_a_duration_has_its_note_also_for_those_who_hear_it():
+    drawing = draw_durations({"yours": 60, "ours": 1}, {"yours": "40 images/s"}, "a title")
+    assert "a title: yours: 1 minute, 40 images/s, ours: 1 second" in drawing
+    assert drawing.count(FIRST) == 1  # the others are there to be compared with it
+
+
 def test_two_tints_on_a_page_do_not_share_a_filter():
     names = set()
     for color in ([0.1, 0, 0], [0, 0.1, 0]):
@@ -358,6 +370,17 @@ def test_a_filtered_image_is_white_at_zero_and_colored_by_its_sign():
     assert blue[0] < 230 < blue[2] + 20  # half as strong
 
 
+def test_what_becomes_of_a_map_keeps_its_shades():
+    first = np.array([[4.0, -4], [2, 0]])
+    drawing = draw_chain({"map": first, "half": first / 2}, np.eye(3), "a map halved")
+    images = [e for e in ElementTree.fromstring(drawing).iter() if e.tag.endswith("image")]
+    shown = []
+    for image in images[:2]:
+        file = io.BytesIO(b64decode(image.get("href").split(",")[1]))
+        shown.append(np.asarray(Image.open(file).convert("RGB")))
+    assert (shown[1][0, 0] == shown[0][1, 0]).all() and (shown[1][0, 0] != shown[0][0, 0]).any()
+
+
 def test_a_line_of_runs_with_its_branches():
     rows = [("1", "40 %", "begins", False), ("2", "", "wider", False), ("3", "", "<b>", True)]
     drawing = draw_lineage(rows)
@@ -400,6 +423,12 @@ def test_each_window_has_two_bars_as_long_as_its_changes_and_the_chosen_ones_are
     found = re.findall(r'width="([0-9.]+)" height="(11|4)"[^>]*', drawing)
     assert found == [("97.2", "11"), ("97.2", "4"), ("124.2", "11"), ("0.0", "4")]
     assert drawing.count("fill-opacity") == 2
+
+
+def test_a_map_that_is_not_moved_back_has_one_bar_and_no_word_of_it():
+    drawing = draw_shifted(FOUR_MAPS, {"2/2": (36.0, None, FIRST)}, "2/2")
+    assert re.findall(r'width="([0-9.]+)" height="(11|4)"', drawing) == [("97.2", "11")]
+    assert "moved back" not in drawing
 
 
 @pytest.mark.parametrize(("change", "beside"), [(40, 155.0), (91, 318.0)])
@@ -472,6 +501,9 @@ def test_a_comparison_says_its_verdict_and_stays_on_its_axis(interval, said, col
     places = [float(dot.get("cx")) for dot in dots]
     assert places[1] < places[0] == 212 < places[3] < places[2]
     assert "−4" in drawing and ">-4" not in drawing
+    of_real_runs = draw_comparison([0, 0.5], [-1, -0.8], interval)  # the truth is not known
+    assert "truth" in drawing and "truth" not in of_real_runs
+    assert "True difference 0.00" in drawing and "True difference" not in of_real_runs
 
 
 def test_what_crosses_is_as_wide_as_asked():
