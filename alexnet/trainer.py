@@ -401,9 +401,11 @@ def make_scheduler(
     """
     if config.schedule == "one-cycle":
         steps = config.epochs * steps_per_epoch
+        # It divides by the length of the rise from its first step on: zero for a fifth of five steps
+        rise = 0.2 if steps != 5 else 0.25
         # The momentum stays as it is
         return OneCycleLR(
-            optimizer, config.lr, total_steps=steps, pct_start=0.2, cycle_momentum=False
+            optimizer, config.lr, total_steps=steps, pct_start=rise, cycle_momentum=False
         )
     # "reduced three times prior to termination" (section 5): to a thousandth
     return ReduceLROnPlateau(

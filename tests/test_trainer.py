@@ -1,5 +1,6 @@
 """What the net is trained on, the steps, and what is checked on the way."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -11,7 +12,13 @@ from alexnet.model import VARIANTS
 from alexnet.optim import PaperSGD
 from alexnet.predictor import load
 from alexnet.train import main
-from alexnet.trainer import TrainConfig, Trainer, compute_statistics, make_trainer
+from alexnet.trainer import (
+    TrainConfig,
+    Trainer,
+    compute_statistics,
+    make_scheduler,
+    make_trainer,
+)
 from helpers import exit_message, read_log, run_train
 
 
@@ -138,6 +145,20 @@ def test_one_cycle_rises_to_the_rate_and_falls_to_nothing(data_folder, tmp_path)
     rates = [entry["lr"] for entry in read_log(out)]  # after each epoch
     assert rates[0] == pytest.approx(0.02, rel=0.01)  # a fifth of the steps
     assert rates == sorted(rates, reverse=True) and rates[-1] < 0.02 / 500
+
+
+@pytest.mark.parametrize("steps", range(1, 12))
+def test_one_cycle_of_a_few_steps(config, steps):
+    """At five, a fifth is one step, which OneCycleLR takes for a rise of no length."""
+    config = dataclasses.replace(config, schedule="one-cycle", epochs=1)
+    optimizer = PaperSGD([torch.nn.Parameter(torch.ones(1))], lr=config.lr)
+    scheduler = make_scheduler(optimizer, config, steps)
+    rates = scheduler.get_last_lr()
+    for _ in range(steps):
+        optimizer.step()
+        scheduler.step()
+        rates += scheduler.get_last_lr()
+    assert 0 < min(rates) and max(rates) <= config.lr * (1 + 1e-9)
 
 
 def test_one_cycle_goes_on_in_the_middle(data_folder, tmp_path, monkeypatch):
