@@ -37,7 +37,8 @@ $(FIRST_PAGE): $(VENV)/book.stamp $(PAGES)
 test: $(VENV)/full.stamp
 	$(PYTEST) --nbval -m "not exhaustive and not browsers"
 
-# What takes long and seldom finds anything new: mutated files, compilers and exporters, rare signals, every stop of a slider.
+# What takes long and seldom finds anything new: each page on the other device, further cases of what `make test` asks once,
+# mutated files, compilers and exporters, rare signals, every stop of a slider.
 test-exhaustive: $(VENV)/full.stamp
 	$(PYTEST) -m exhaustive tests
 

@@ -401,7 +401,7 @@ def make_scheduler(
     """
     if config.schedule == "one-cycle":
         steps = config.epochs * steps_per_epoch
-        # It divides by the length of the rise from its first step on: zero for a fifth of five steps
+        # It divides by the length of the rise, which for a fifth of five steps is zero
         rise = 0.2 if steps != 5 else 0.25
         # The momentum stays as it is
         return OneCycleLR(

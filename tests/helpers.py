@@ -35,6 +35,20 @@ CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 # The same browser without what draws windows; it opens a page in two thirds of the time.
 HEADLESS_CHROMIUM = shutil.which("chromium-headless-shell") or CHROMIUM
 
+# Parameters of tests
+
+
+def some_of(cases, *kept):
+    """All cases, of which `make test` has those that stand for the others.
+
+    The others are left to `make test-exhaustive`. A case of several parameters is a tuple.
+    """
+    assert all(case in cases for case in kept)
+    marks = {True: (), False: (pytest.mark.slow, pytest.mark.exhaustive)}
+    values = [case if isinstance(case, tuple) else (case,) for case in cases]
+    return [pytest.param(*v, marks=marks[case in kept]) for case, v in zip(cases, values)]
+
+
 # The book
 
 

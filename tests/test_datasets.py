@@ -111,6 +111,7 @@ def color_histogram(images):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_colors_and_single_pixels_do_not_give_the_class_away(patches):
     """A small net learns what linear models of the pixels and of the colors do not."""
     torch.manual_seed(0)

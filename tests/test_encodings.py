@@ -108,6 +108,8 @@ evaluate.main(["--weights", sys.argv[1], "--image", "/dev/stdin", "--device", "c
 """
 
 
+@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no /dev/stdin")
 def test_everything_is_printed_and_read_in_the_c_locale(tmp_path):
     """Where the console has ASCII only, and files are read in ASCII that name no encoding."""

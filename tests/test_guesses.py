@@ -1,10 +1,11 @@
 """Guesses on the pages: what becomes of plain Markdown, and what the script remembers."""
 
+import contextlib
+import io
 import json
-import subprocess
-import sys
 
 import pytest
+from sphinx.cmd.build import build_main
 
 from helpers import ROOT
 
@@ -41,9 +42,9 @@ def build(folder, text=PAGE):
     folder.mkdir(exist_ok=True)
     (folder / "conf.py").write_text(CONFIG, encoding="utf-8")
     (folder / "index.md").write_text(text, encoding="utf-8")
-    command = [sys.executable, "-m", "sphinx", "-q", "-E", folder, folder / "out"]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
-    return folder / "out" / "index.html", result.stderr
+    with contextlib.redirect_stderr(io.StringIO()) as warnings:
+        assert build_main(["-q", "-E", str(folder), str(folder / "out")]) == 0
+    return folder / "out" / "index.html", warnings.getvalue()
 
 
 @pytest.fixture(scope="module")

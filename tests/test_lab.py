@@ -209,6 +209,7 @@ def run_all(page):
     page.get_by_text("Run All Cells", exact=True).click()
 
 
+@pytest.mark.exhaustive
 def test_live_in_lab(browser, lab):
     context = browser.new_context(**DESK)
     page = context.new_page()

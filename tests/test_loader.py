@@ -536,6 +536,8 @@ def test_the_cache_counts_with_the_memory_that_the_process_may_use(data_folder, 
         assert (CachedImageLoader(folder, 32, 1)._cache is not None) == fits
 
 
+@pytest.mark.slow
+@pytest.mark.exhaustive
 @needs_posix
 def test_where_memory_is_refused_images_are_decoded_again(data_folder):
     """In a process of its own, which may have 2 GB more than it has, and a cache of 8 GB."""

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from alexnet import LocalResponseNorm, lrn
 from alexnet.lrn import MapNorm, _definition
-from helpers import export_to_onnx
+from helpers import export_to_onnx, some_of
 
 
 def test_the_papers_defaults():
@@ -499,6 +499,7 @@ def test_map_norm_derivatives_are_numerical_ones(shape, **constants):
     check_all_derivatives(MapNorm(**constants), x)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the same, and what PyTorch's own test code warns of
 def test_pytorchs_own_samples_of_lrn():
@@ -681,10 +682,13 @@ EXPORTED = {
 @pytest.mark.parametrize("dynamo", [True, False], ids=["torch.export", "TorchScript"])
 @pytest.mark.parametrize(
     "layer, dtype",
-    [
-        *((layer, torch.float32) for layer in EXPORTED),
-        ("LocalResponseNorm", torch.float16),
-    ],
+    some_of(
+        [
+            *((layer, torch.float32) for layer in EXPORTED),
+            ("LocalResponseNorm", torch.float16),
+        ],
+        ("LocalResponseNorm", torch.float32),
+    ),
 )
 def test_onnx_computes_the_same(layer, dtype, dynamo, tmp_path):
     """For batches of any size, by both exporters."""
@@ -724,6 +728,7 @@ def test_traces_compute_the_same(layer):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_module_can_be_loaded_again():
     """As IPython's autoreload does; an operator can be registered once."""
     code = "import alexnet.lrn, importlib; importlib.reload(alexnet.lrn)"

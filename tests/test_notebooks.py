@@ -20,7 +20,7 @@ from nbclient import NotebookClient
 from nbformat import v4
 
 from alexnet import bookkit
-from helpers import NOTEBOOKS, ROOT, data_of
+from helpers import NOTEBOOKS, ROOT, data_of, exit_message
 
 MAX_CELL_LINES = 20
 
@@ -188,6 +188,8 @@ def run_execute(path, environment):
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_reader_sees_figures_whatever_the_environment_says(odd_settings):
     notebook = v4.new_notebook(cells=[v4.new_code_cell(FIGURE)])
     NotebookClient(notebook).execute(env=odd_settings)
@@ -226,15 +228,16 @@ def test_what_is_stored_does_not_depend_on_the_environment(odd_settings, tmp_pat
     assert (error.ename, error.evalue) == ("AssertionError", "assertions are on")
 
 
-def test_a_notebook_without_its_figure_is_not_stored(tmp_path):
+def test_a_notebook_without_its_figure_is_not_stored(tmp_path, monkeypatch, capsys):
     path = tmp_path / "page.ipynb"
     cells = [v4.new_code_cell("2 + 2"), figure_cell("figure = None")]
     nbformat.write(v4.new_notebook(cells=cells), path)
     before = path.read_bytes()
-    done = run_execute(path, os.environ)
-    assert done.returncode == 1
-    assert done.stderr.endswith(f"{path} is not stored\n")
-    assert f"{path}: cell [2] must show a figure, as its metadata describe one" in done.stderr
+    monkeypatch.setattr(sys, "argv", ["execute.py", str(path)])
+    told, code = exit_message(execute.main)
+    assert code == 1 and told == f"{path} is not stored"
+    said = capsys.readouterr().err
+    assert f"{path}: cell [2] must show a figure, as its metadata describe one" in said
     assert path.read_bytes() == before
 
 

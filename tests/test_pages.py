@@ -6,7 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from moves import STILL, move_through
 from playwright.sync_api import expect
-from visit import DESK, PAGES, PHONE, SIDEWAYS, UNFOLD, Visit
+from visit import DESK, PAGES, PHONE, SIDEWAYS, UNFOLD, Visit, on_devices
 
 from helpers import NOTEBOOKS
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def weights():
-    """Bytes of each page with all that it loads, gzipped; a page's test adds its own."""
+    """Bytes of each page with all that it loads, gzipped; a page's tests add the most."""
     return {}
 
 
@@ -27,10 +27,13 @@ BROKEN_IMAGES = """
     .map(image => image.src)"""
 
 
-@pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])
-@pytest.mark.parametrize("name", PAGES)
-def test_page(browser, host, name, device, weights):
-    with Visit(browser, f"{host}/{name}.html", **device) as visit:
+DEVICES = {"desk": DESK, "phone": PHONE}
+
+
+@pytest.mark.parametrize("where", on_devices(PAGES, [*DEVICES]))
+def test_page(browser, host, where, weights):
+    name, device = where
+    with Visit(browser, f"{host}/{name}.html", **DEVICES[device]) as visit:
         page = visit.page
         expect(page.locator(".bd-article-container")).to_be_visible()
         formulas = page.locator(".math.notranslate")
@@ -40,8 +43,7 @@ def test_page(browser, host, name, device, weights):
         assert sideways <= 0, f"{sideways} pixels to scroll sideways"
         page.wait_for_function(ICONS_LOADED)
         assert page.evaluate(BROKEN_IMAGES) == []
-        if device is PHONE:
-            weights[name] = visit.weight()
+        weights[name] = max(visit.weight(), weights.get(name, 0))
         page.add_style_tag(content=STILL)
         page.evaluate(UNFOLD)
         assert violations(page) == []
@@ -50,7 +52,7 @@ def test_page(browser, host, name, device, weights):
         # The valley is moved in tests/bookkit/test_valley.py.
         assert explorers.or_(page.locator("figure.valley")).count() > 0 or not is_chapter
         for explorer in explorers.all():
-            move_through(explorer, visit, touch="has_touch" in device)
+            move_through(explorer, visit, touch=device == "phone")
         assert visit.complaints == []
 
 

@@ -26,7 +26,16 @@ from alexnet.loader import scan_image_folder
 from alexnet.predictor import load
 from alexnet.train import STOP_SIGNALS, StopSignals, main
 from alexnet.trainer import Trainer, TrainingStopped
-from helpers import OLD_CHECKPOINT, OUT, SMALL_RUN, WRONG, exit_message, read_log, run_train
+from helpers import (
+    OLD_CHECKPOINT,
+    OUT,
+    SMALL_RUN,
+    WRONG,
+    exit_message,
+    read_log,
+    run_train,
+    some_of,
+)
 
 FORK_SERVER = """
 import json, os, sys
@@ -125,6 +134,7 @@ def test_what_it_leaves(data_folder, tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_it_learns(data_folder, tmp_path):
     """The same images for validation as for training: a net that learns knows them in the end."""
     both, out = tmp_path / "data", tmp_path / "run"
@@ -164,13 +174,12 @@ def test_killed_at_ten_moments(data_folder, tmp_path, forks):
             killed += 1
 
 
-# Three as in every run of the tests, the rarer ones where all is run
-SIGNAL_NAMES = [
-    number.name
-    if number.name in ("SIGINT", "SIGTERM", "SIGHUP")
-    else pytest.param(number.name, marks=pytest.mark.exhaustive)
-    for number in STOP_SIGNALS
-]
+@pytest.fixture(scope="module")
+def finished(data_folder, tmp_path_factory):
+    """One epoch; whoever changes something takes a copy."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    run_train(data_folder, out, "--epochs", "1")
+    return out
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +191,7 @@ def undisturbed(data_folder, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SIGNAL_NAMES)
+@pytest.mark.parametrize("name", some_of([number.name for number in STOP_SIGNALS], "SIGINT"))
 def test_told_to_stop(name, data_folder, undisturbed, tmp_path, forks):
     """In the middle of an epoch: a checkpoint, a sentence, an exit status; --resume goes on at
     the very step."""
@@ -312,7 +321,9 @@ def test_without_what_some_systems_lack(customize, data_folder, tmp_path):
     assert len(read_log(out)) == 2
 
 
-def test_a_second_signal_does_not_wait_for_the_step(data_folder, tmp_path, monkeypatch, capsys):
+def test_a_second_signal_does_not_wait_for_the_step(
+    data_folder, finished, tmp_path, monkeypatch, capsys
+):
     """A step that never ends is left, and the checkpoint from before goes on to the same end."""
     out, hanging = tmp_path / "run", []
     one_step = Trainer.training_step
@@ -335,8 +346,7 @@ def test_a_second_signal_does_not_wait_for_the_step(data_folder, tmp_path, monke
     assert code == 128 + signal.SIGTERM and len(hanging) == 2
     monkeypatch.undo()
     run_train(data_folder, out, "--epochs", "1", "--resume")
-    run_train(data_folder, tmp_path / "whole", "--epochs", "1")
-    assert weights(out) == weights(tmp_path / "whole")
+    assert weights(out) == weights(finished)
 
 
 @pytest.mark.slow
@@ -351,7 +361,7 @@ def test_the_other_ways_to_compute(more, data_folder, tmp_path):
     assert len(read_log(out)) == 2
 
 
-def test_the_compiled_net_is_what_learns(data_folder, tmp_path, monkeypatch):
+def test_the_compiled_net_is_what_learns(data_folder, finished, tmp_path, monkeypatch):
     """It is compiled for real in test_lrn. Here: the steps are those of what torch.compile
     returns, and its names do not get into the checkpoint."""
     seen = []
@@ -360,13 +370,11 @@ def test_the_compiled_net_is_what_learns(data_folder, tmp_path, monkeypatch):
         seen.append(model)
         return lambda images: seen.append(len(images)) or model(images)
 
-    compiled, plain = tmp_path / "compiled", tmp_path / "plain"
+    compiled = tmp_path / "compiled"
     monkeypatch.setattr(torch, "compile", stand_in)
     run_train(data_folder, compiled, "--epochs", "1", "--compile")
     assert seen[1:] == [16] * 10
-    monkeypatch.undo()
-    run_train(data_folder, plain, "--epochs", "1")
-    assert read_log(compiled) == read_log(plain) and weights(compiled) == weights(plain)
+    assert read_log(compiled) == read_log(finished) and weights(compiled) == weights(finished)
 
 
 def test_tensorboard_if_it_is_installed(data_folder, tmp_path, monkeypatch):
@@ -412,13 +420,6 @@ def test_folders_and_options_that_are_wrong(kind, data_folder, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.fixture(scope="module")
-def finished(data_folder, tmp_path_factory):
-    out = tmp_path_factory.mktemp("finished") / "run"
-    run_train(data_folder, out, "--epochs", "1")
-    return out
-
-
 @pytest.mark.parametrize("kind", OUT)
 def test_output_folders_that_do_not_do(kind, finished, data_folder, tmp_path):
     spoil, more, sentence = OUT[kind]
@@ -444,7 +445,7 @@ def test_other_images_than_before(finished, data_folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_damaged_checkpoint(finished, data_folder, tmp_path, capsys):
+def test_a_damaged_checkpoint(finished, undisturbed, data_folder, tmp_path, capsys):
     """The one before it is used, and the run ends as if nothing had been."""
     out = shutil.copytree(finished, tmp_path / "run")
     damaged = out / "checkpoint.pt"
@@ -453,8 +454,7 @@ def test_a_damaged_checkpoint(finished, data_folder, tmp_path, capsys):
     told = capsys.readouterr().err
     assert "checkpoint.pt is refused: it is cut off, damaged" in told
     assert "previous.pt is used" in told
-    run_train(data_folder, tmp_path / "whole", "--epochs", "2")
-    assert read_log(out) == read_log(tmp_path / "whole")
+    assert read_log(out) == read_log(undisturbed)
     for name in ("checkpoint.pt", "previous.pt"):
         (out / name).write_bytes(b"no good")
     told, _ = exit_message(lambda: run_train(data_folder, out, "--epochs", "3", "--resume"))
@@ -478,10 +478,9 @@ def test_a_run_of_version_0_1_0_goes_on(data_folder, tmp_path):
 
 
 @posix
-def test_a_disk_that_is_full(data_folder, tmp_path):
+def test_a_disk_that_is_full(data_folder, finished, tmp_path):
     """/dev/full takes nothing, as a full disk."""
-    out = tmp_path / "run"
-    run_train(data_folder, out, "--epochs", "1")
+    out = shutil.copytree(finished, tmp_path / "run")
     before = (out / "checkpoint.pt").read_bytes()
     (out / "checkpoint.part").symlink_to("/dev/full")
     told, code = exit_message(lambda: run_train(data_folder, out, "--epochs", "2", "--resume"))
@@ -536,7 +535,7 @@ def test_too_many_broken_images(data_folder, tmp_path, capsys):
     assert code == 1 and not (tmp_path / "run").exists()
 
 
-def test_too_many_broken_validation_images(data_folder, tmp_path, capsys):
+def test_too_many_broken_validation_images(data_folder, finished, tmp_path, capsys):
     """The epoch's steps are kept: with the image mended the run goes on there, to the same end."""
     data, out = shutil.copytree(data_folder, tmp_path / "data"), tmp_path / "run"
     broken = next((data / "test" / "cat").iterdir())
@@ -550,8 +549,7 @@ def test_too_many_broken_validation_images(data_folder, tmp_path, capsys):
     assert torch.load(out / "checkpoint.pt")["step"] == 10 and code == 1
     broken.write_bytes(whole)
     run_train(data, out, "--resume", "--epochs", "1")
-    run_train(data_folder, tmp_path / "alone", "--epochs", "1")
-    assert read_log(out) == read_log(tmp_path / "alone")
+    assert read_log(out) == read_log(finished)
 
 
 @pytest.mark.slow

@@ -158,7 +158,7 @@ def test_one_cycle_of_a_few_steps(config, steps):
         optimizer.step()
         scheduler.step()
         rates += scheduler.get_last_lr()
-    assert 0 < min(rates) and max(rates) <= config.lr * (1 + 1e-9)
+    assert min(rates) > 0 and max(rates) <= config.lr * (1 + 1e-9)
 
 
 def test_one_cycle_goes_on_in_the_middle(data_folder, tmp_path, monkeypatch):

@@ -1,8 +1,11 @@
 """Visits to the rendered pages in a browser that reaches only their own host, for test files."""
 
 import gzip
+import zlib
 from functools import partial
 from urllib.parse import urlsplit
+
+import pytest
 
 from helpers import CHAPTERS
 
@@ -19,6 +22,21 @@ SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clie
 # Waiting for an idle network would cost half a second more.
 SETTLED = "Promise.all([window.MathJax?.startup?.promise, document.fonts.ready]).then(() => {})"
 UNFOLD = "document.querySelectorAll('details').forEach(folded => folded.open = true)"
+
+
+def on_devices(names, devices):
+    """Each page on each device, as parameters (name, device).
+
+    `make test` has one device for each page, which the page's name decides; the others are left
+    to `make test-exhaustive`.
+    """
+    visits = []
+    for name in names:
+        chosen = devices[zlib.crc32(name.encode()) % len(devices)]
+        for device in devices:
+            marks = () if device == chosen else pytest.mark.exhaustive
+            visits.append(pytest.param((name, device), marks=marks, id=f"{name}-{device}"))
+    return visits
 
 
 class Visit:

@@ -36,7 +36,7 @@ from engine_page import (
     random_alexnet,
     run_reference,
 )
-from helpers import CHROMIUM, ROOT, exit_message
+from helpers import HEADLESS_CHROMIUM, ROOT, exit_message, some_of
 
 # .ci/lowest collects this file as well, without a browser's driver.
 playwright = pytest.importorskip("playwright.sync_api")
@@ -44,8 +44,8 @@ playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.slow
 
 ENGINES = ["WebAssembly", "JavaScript"]
-# For tests that take long: the slower one is left to `make test-exhaustive`
-EITHER_ENGINE = ["WebAssembly", pytest.param("JavaScript", marks=pytest.mark.exhaustive)]
+# The slower one is left to `make test-exhaustive`
+EITHER_ENGINE = some_of(ENGINES, "WebAssembly")
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +55,11 @@ def site(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def chromium():
-    if not CHROMIUM and "CI" not in os.environ:
+    if not HEADLESS_CHROMIUM and "CI" not in os.environ:
         pytest.skip("no browser: install Chromium (on Debian, apt install chromium)")
     with playwright.sync_playwright() as browsers:
-        browser = browsers.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        options = {"executable_path": HEADLESS_CHROMIUM, "args": ["--no-sandbox"]}
+        browser = browsers.chromium.launch(**options)
         yield browser
         browser.close()
 
@@ -79,7 +80,8 @@ def page(tab):
 PERFORM = "([body, values]) => perform(body, values)"
 
 
-@pytest.mark.parametrize("batch", [1, 5, 16])  # 5: no multiple of what the kernel takes at once
+# 5 is no multiple of what the kernel takes at once
+@pytest.mark.parametrize("batch", some_of([1, 5, 16], 5))
 @pytest.mark.parametrize("engine", EITHER_ENGINE)
 @pytest.mark.parametrize("variant", ["small", "tiny-imagenet"])
 def test_all_maps_and_gradients(page, variant, engine, batch):
@@ -163,7 +165,7 @@ LAYERS = {  # a module, and the shape of what it is given
 }
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", EITHER_ENGINE)
 @pytest.mark.parametrize("name", LAYERS)
 def test_each_layer_alone(page, name, engine):
     module, shape = LAYERS[name]
@@ -346,7 +348,7 @@ CUTS = {  # of the engine, and what is done to the net of PyTorch
 }
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", EITHER_ENGINE)
 @pytest.mark.parametrize("name", CUTS)
 def test_parts_taken_away(page, name, engine):
     """Logits and gradients; and when the parts are back, all is as before."""

@@ -10,7 +10,7 @@ from playwright.sync_api import expect, sync_playwright
 from torchvision.transforms.v2 import functional as TF
 
 from alexnet.bookkit.export import quantized
-from helpers import CHROMIUM, encode
+from helpers import CHROMIUM, encode, some_of
 from net_page import DESK, PHONE, Visit, write_site
 
 pytestmark = pytest.mark.slow
@@ -133,7 +133,7 @@ def test_what_the_camera_sees_is_answered_and_frozen(visit, predictor):
     assert green[1] > 2 * green[0] and green[1] > 2 * green[2]
 
 
-@pytest.mark.parametrize("way", ["Escape", "Close", "hidden", "unplugged"])
+@pytest.mark.parametrize("way", some_of(["Escape", "Close", "hidden", "unplugged"], "unplugged"))
 def test_closing_shows_again_what_was_there(visit, way):
     visit.after(visit.locate('.net-sample[data-name="koala"]').click)
     visit.after(visit.locate(".net-mirror").click)
@@ -195,11 +195,14 @@ def test_a_refusal_gets_a_sentence(playwright, site):
 
 @pytest.mark.parametrize(
     ("error", "sentence"),
-    [
+    some_of(
+        [
+            ("NotFoundError", "No camera was found: choose a photograph instead."),
+            ("NotReadableError", "The camera gives no picture: another program may be using it."),
+            ("AbortError", "The camera cannot be opened: AbortError."),
+        ],
         ("NotFoundError", "No camera was found: choose a photograph instead."),
-        ("NotReadableError", "The camera gives no picture: another program may be using it."),
-        ("AbortError", "The camera cannot be opened: AbortError."),
-    ],
+    ),
 )
 def test_an_error_gets_a_sentence(browser, site, error, sentence):
     with Visit(browser, site, script=FAIL.format(error), **DESK) as visit:

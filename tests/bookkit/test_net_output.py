@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import os
 import re
 
 import numpy as np
@@ -11,13 +10,12 @@ import pytest
 from bs4 import BeautifulSoup
 from matplotlib.figure import Figure
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 from alexnet.bookkit import first_page, net_output
 from alexnet.bookkit.export import quantized
 from alexnet.bookkit.net_output import show_net
 from alexnet.experiments.cuts import take_away
-from helpers import CHROMIUM
+from helpers import some_of
 
 pytestmark = pytest.mark.slow
 
@@ -145,16 +143,6 @@ def test_the_document_needs_nothing_else(output):
     assert not re.search(r"url\((?!data:)", document)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM and "CI" not in os.environ:
-        pytest.skip("no browser: install Chromium (on Debian, apt install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 # As the widget does it
 SHOW = "html => { document.querySelector('div').innerHTML = html }"
 NOTEBOOKS = {
@@ -164,7 +152,7 @@ NOTEBOOKS = {
 }
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS)
+@pytest.mark.parametrize("notebook", some_of(NOTEBOOKS, "JupyterLab"))
 def test_live_with_a_kernel(browser, output, notebook):
     """It is what PyTorch computes, in the state asked for, and goes on from there."""
     page = browser.new_page(viewport={"width": 1000, "height": 900}, reduced_motion="reduce")

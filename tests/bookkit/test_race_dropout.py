@@ -14,7 +14,7 @@ from alexnet.experiments.nets import one_hidden_net
 from alexnet.experiments.race import NAMES, SIZE, RaceData
 from alexnet.experiments.race_dropout import PER_CLASS, TILE, load_few, load_few_patches
 from engine_page import EnginePage
-from helpers import CHROMIUM
+from helpers import HEADLESS_CHROMIUM
 from race_page import make_site
 
 # .ci/lowest collects this file as well, without a browser's driver.
@@ -36,7 +36,8 @@ def page(race, tmp_path):
     data = RaceData(race.data.photographs, race.data.train[::4], race.data.test[::4])
     make_site(tmp_path, small=replace(race, data=data, batch=8, epochs=2, seconds=600))
     with playwright.sync_playwright() as browsers:
-        browser = browsers.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        options = {"executable_path": HEADLESS_CHROMIUM, "args": ["--no-sandbox"]}
+        browser = browsers.chromium.launch(**options)
         page = browser.new_page()
         page.goto((tmp_path / "small.html").as_uri())
         yield page

@@ -179,6 +179,8 @@ def test_columns_that_differ_in_color():
     assert reverse == pytest.approx(-difference)
 
 
+@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_columns_that_differ_by_chance():
     num_significant = 0
     for seed in range(100):

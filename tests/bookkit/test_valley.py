@@ -1,6 +1,5 @@
 """The walk down the valley: the script's against PyTorch's, and the figure in a browser."""
 
-import os
 import re
 from base64 import b64decode
 from itertools import pairwise
@@ -8,10 +7,9 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from playwright.sync_api import sync_playwright
 
 from alexnet.bookkit.valley import PRESETS, SIZE, START, STEPS, Valley, descend, height
-from helpers import CHROMIUM, data_of
+from helpers import data_of
 
 DESK = {"viewport": {"width": 1000, "height": 900}}
 PHONE = {"viewport": {"width": 390, "height": 664}, "has_touch": True, "is_mobile": True}
@@ -21,16 +19,6 @@ FLOWN = 1e6  # a height, as in valley.js
 @pytest.fixture(scope="module")
 def html():
     return Valley().to_html()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM and "CI" not in os.environ:
-        pytest.skip("no browser: install Chromium (on Debian, apt install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

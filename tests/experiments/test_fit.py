@@ -24,6 +24,7 @@ from alexnet.experiments.fit import (
     train_one_epoch,
 )
 from alexnet.experiments.nets import build_net
+from helpers import some_of
 
 
 def fit_curve(config, dataset):
@@ -184,6 +185,7 @@ def test_a_run_is_its_seed(patches):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_it_learns(patches):
     curve = fit_curve(ExperimentConfig(epochs=30, lr=0.02), patches)
     assert curve["loss"][-1][-1] < 0.7 * curve["loss"][0][0]
@@ -299,8 +301,10 @@ def test_what_a_run_on_crops_measures(patches):
 # Runs that hold images out
 
 
-@pytest.mark.parametrize(("epochs", "measured"), [(1, [1]), (7, [3, 6, 7])])
-@pytest.mark.parametrize("test", ["at the end", "never"])
+@pytest.mark.parametrize(
+    ("epochs", "measured"), some_of([(1, [1]), (7, [3, 6, 7])], (7, [3, 6, 7]))
+)
+@pytest.mark.parametrize("test", some_of(["at the end", "never"], "at the end"))
 def test_images_that_are_held_out(test, epochs, measured, patches):
     """The errors on them are in the curve; the test images are used once, at the end, or never."""
     config = ExperimentConfig(

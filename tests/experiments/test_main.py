@@ -20,7 +20,7 @@ from alexnet.experiments.__main__ import main
 from alexnet.experiments.config import RECIPE_TODAY, ExperimentConfig
 from alexnet.experiments.nets import build_net
 from alexnet.experiments.recipes import EXPERIMENTS
-from helpers import NO_RUN
+from helpers import NO_RUN, exit_message, some_of
 
 
 def read(path):
@@ -35,18 +35,13 @@ def curves(path):
 # What it records
 
 
-def slow_if_long(name):
-    """Those of many runs search for a learning rate again and again."""
-    long = ("relu", "lrn", "tiny-imagenet")
-    marks = [pytest.mark.slow, pytest.mark.exhaustive] if name in long else ()
-    return pytest.param(name, marks=marks)
-
-
 ONE_RUN = ("kernels", "tiny-imagenet-kernels")
-TRAINING = [slow_if_long(name) for name in EXPERIMENTS if name not in (*ONE_RUN, *NO_RUN)]
+TRAINING = [name for name in EXPERIMENTS if name not in (*ONE_RUN, *NO_RUN)]
+# Those that take a second, and what other tests here do not run
+QUICK = ("augmentation", "dropout", "race-dropout", "specialisation")
 
 
-@pytest.mark.parametrize("name", TRAINING)
+@pytest.mark.parametrize("name", some_of(TRAINING, *QUICK))
 def test_quick(name, tmp_path):
     main([name, "--quick", "--seeds", "1", "--device", "cpu", "--out", str(tmp_path)])
     file = read(tmp_path / f"{name}.json")
@@ -86,17 +81,30 @@ def test_a_group_at_a_time(tmp_path, monkeypatch):
     assert all(run["curve"]["coloured"] for run in read(tmp_path / "tiny-imagenet.json")["runs"])
 
 
-def test_each_run_has_its_line_in_the_file(tmp_path):
-    main(["limits", "--quick", "--seeds", "1", "--device", "cpu", "--out", str(tmp_path)])
-    text = (tmp_path / "limits.json").read_text(encoding="utf-8")
+LIMITS = ["limits", "--quick", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """A file of recorded runs; whoever changes it takes a copy."""
+    folder = tmp_path_factory.mktemp("recorded")
+    main([*LIMITS, "--seeds", "1", "--out", str(folder)])
+    return folder / "limits.json"
+
+
+def test_each_run_has_its_line_in_the_file(recorded):
+    text = recorded.read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line.startswith('{"config":{')]
-    assert len(lines) == len(read(tmp_path / "limits.json")["runs"])
+    assert len(lines) == len(read(recorded)["runs"])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "data", "std"),
-    [("kernels", "photo exemplars", 0.001), ("tiny-imagenet-kernels", "photo patches", 0.01)],
+    some_of(
+        [("kernels", "photo exemplars", 0.001), ("tiny-imagenet-kernels", "photo patches", 0.01)],
+        ("tiny-imagenet-kernels", "photo patches", 0.01),
+    ),
 )
 def test_quick_kernels(name, data, std, tmp_path):
     main([name, "--quick", "--device", "cpu", "--out", str(tmp_path)])
@@ -121,6 +129,7 @@ def test_quick_small(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_quick_cuts(tmp_path):
     main(["cuts", "--quick", "--device", "cpu", "--out", str(tmp_path)])
     file = read(tmp_path / "cuts.json")
@@ -153,9 +162,30 @@ def test_killed_and_started_again(tmp_path):
     assert read(part)["runs"][: len(kept)] == kept  # not made again
 
 
-@pytest.mark.slow
-def test_interrupted(tmp_path):
+def test_interrupted(tmp_path, monkeypatch):
     """Ctrl-C ends with a sentence that says what is kept and how to go on."""
+    folder = tmp_path / "new" / "runs"
+    path = folder / "lrn.json"
+    fit = runner_module.fit
+
+    def fit_until_a_run_is_kept(*args, **options):
+        if path.exists():
+            signal.raise_signal(signal.SIGINT)
+        return fit(*args, **options)
+
+    monkeypatch.setattr(runner_module, "fit", fit_until_a_run_is_kept)
+    arguments = ["lrn", "--quick", "--device", "cpu", "--out", str(folder)]
+    told, code = exit_message(lambda: main(arguments))
+    assert told == (
+        f"stopped: what is finished is in {path}; the same command with --out {folder} goes on"
+    )
+    assert code == 1 and curves(path)
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive
+def test_the_command_interrupted(tmp_path):
+    """The same from outside, at any moment, without a traceback."""
     folder = tmp_path / "new" / "runs"
     path = folder / "lrn.json"
     arguments = ["lrn", "--quick", "--device", "cpu", "--out", str(folder)]
@@ -193,16 +223,14 @@ def test_a_pipe_whose_reader_has_exited_costs_no_run(tmp_path, monkeypatch):
     assert len(curves(tmp_path / "limits.json")) > 2
 
 
-def test_runs_that_the_code_no_longer_asks_for_stay_in_the_file(tmp_path):
-    arguments = ["limits", "--quick", "--seeds", "1", "--out", str(tmp_path)]
-    main(arguments)
+def test_runs_that_the_code_no_longer_asks_for_stay_in_the_file(recorded, tmp_path):
     path = tmp_path / "limits.json"
-    file = read(path)
+    file = read(recorded)
     first, second = file["runs"][:2]
     first["config"]["seed"] = 7
     file["runs"] = [first, second]
     path.write_text(json.dumps(file), encoding="utf-8")
-    main(arguments)
+    main([*LIMITS, "--seeds", "1", "--out", str(tmp_path)])
     assert first in read(path)["runs"]
 
 
@@ -282,14 +310,12 @@ def test_a_file_that_is_no_record_is_named(tmp_path, text):
     assert (tmp_path / "lrn.json").read_text(encoding="utf-8") == text
 
 
-def test_a_file_made_with_other_options_is_not_touched(tmp_path):
-    arguments = ["limits", "--quick", "--out", str(tmp_path), "--seeds"]
-    main([*arguments, "1"])
-    before = (tmp_path / "limits.json").read_text(encoding="utf-8")
+def test_a_file_made_with_other_options_is_not_touched(recorded):
+    before = recorded.read_text(encoding="utf-8")
     message = "was made with other options.*give another folder"
     with pytest.raises(SystemExit, match=message):
-        main([*arguments, "2"])
-    assert (tmp_path / "limits.json").read_text(encoding="utf-8") == before
+        main([*LIMITS, "--seeds", "2", "--out", str(recorded.parent)])
+    assert recorded.read_text(encoding="utf-8") == before
 
 
 @pytest.mark.parametrize(
