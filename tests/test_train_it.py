@@ -133,8 +133,8 @@ def test_a_later_net_learns_by_the_lines_of_the_page(data_folder, tmp_path, monk
             folder.mkdir(parents=True)
             for path in list((data_folder / source / name).iterdir())[:count]:
                 shutil.copy(path, folder)
-    assert "weights=weights" in lines and "range(5)" in lines
-    lines = lines.replace("weights=weights", "weights=None").replace("range(5)", "range(1)")
+    assert "weights=weights" in lines and "range(15)" in lines
+    lines = lines.replace("weights=weights", "weights=None").replace("range(15)", "range(1)")
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     exec(lines, found := {})

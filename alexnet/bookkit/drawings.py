@@ -593,20 +593,21 @@ def draw_sharing(ways: Mapping[str, tuple[str, Mapping[str, tuple[bool, str]]]])
     return svg(WIDTH, pitch * len(ways) - 16, "; ".join(said), "".join(body))
 
 
-def draw_filled(rows: Mapping[str, tuple[str, float]]) -> str:
+def draw_filled(rows: Mapping[str, tuple[str, float]], colors: Sequence[str] = (FIRST,)) -> str:
     """Draw bars that fill a frame in part, the name of each to the left, its number to the right.
 
     Args:
         rows: for each bar by its name what stands to its right, and how much of it is full, 0 to 1.
+        colors: of the bars, in turn.
     """
     left, width, pitch = 92, 150, 24
     body = []
     described = []
-    for i, (name, (text, share)) in enumerate(rows.items()):
+    for i, ((name, (text, share)), color) in enumerate(zip(rows.items(), cycle(colors))):
         y = 4 + pitch * i
         bar = {"x": left, "y": y, "height": 16}
         body.append(element("rect", **bar, width=width, fill=BOTH, fill_opacity=0.3))
-        body.append(element("rect", **bar, width=f"{width * share:.1f}", fill=FIRST))
+        body.append(element("rect", **bar, width=f"{width * share:.1f}", fill=color))
         body.append(element("text", escape(name), x=left - 8, y=y + 12, text_anchor="end"))
         body.append(element("text", escape(text), x=left + width + 8, y=y + 12, font_weight="bold"))
         described.append(f"{name} {text}, {share:.0%} of all")

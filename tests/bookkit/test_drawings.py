@@ -214,6 +214,8 @@ def test_a_map_hears_its_neighbors_as_far_as_there_are_any(marked, reach, ground
 def test_filled_bars_are_as_long_as_their_share():
     drawing = draw_filled({"a": ("3", 0.5), "b": ("6", 1.0)})
     assert numbers(f'width="([0-9.]+)" fill="{FIRST}"', drawing) == [75, 150]
+    drawing = draw_filled({"a": ("3", 0.5), "b": ("6", 1.0)}, (FIRST, SECOND))
+    assert numbers(f'width="([0-9.]+)" fill="{SECOND}"', drawing) == [150]
 
 
 def test_small_nets_cross_where_they_are_told_to_and_have_their_numbers_beside_them():
