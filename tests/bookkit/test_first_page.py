@@ -21,6 +21,7 @@ import yaml
 from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
 from PIL import Image
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from playwright.sync_api import expect
 from torch import Tensor
 
@@ -1320,6 +1321,17 @@ def test_no_glide_with_reduced_motion(desk, browser, site):
         assert visit.square() == "10 across, 54 down, 14 wide"
 
 
+def tapped(element, place, shown):
+    """Tap, and return whether it was taken for one: on a machine under load it may be taken for a
+    long press, and whoever sees nothing taps again."""
+    element.tap(position=place)
+    try:
+        shown.wait_for(timeout=2000)
+    except PlaywrightTimeout:
+        return False
+    return True
+
+
 def test_by_touch(browser, site, predictor):
     with Visit(browser, site, **PHONE, **STILL) as visit:
         page = visit.loaded().page
@@ -1347,7 +1359,8 @@ def test_by_touch(browser, site, predictor):
         box = block.bounding_box()
         # While a page is at work, a tap may last too long, and be taken for a long press
         page.evaluate("new Promise(requestIdleCallback)")
-        block.tap(position={"x": box["width"] / 4, "y": box["height"] / 8})
+        place = {"x": box["width"] / 4, "y": box["height"] / 8}
+        assert any(tapped(block, place, visit.locate(".net-panel")) for _ in range(3))
         expect(visit.locate(".net-panel")).to_contain_text("conv1, map 2 of 48")
         expect(visit.locate(".net-panel-says")).to_have_text(re.compile("It says: .* %"))
         visit.locate("[aria-label=Next]").tap()
